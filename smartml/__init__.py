@@ -1,0 +1,6 @@
+"""Train while the simulation runs: tensors from live simulations to Keras and PyTorch through Redis."""
+
+from smartml._version import __version__
+from smartml.store import Client, Dataset
+
+__all__ = ["Client", "Dataset", "__version__"]

@@ -1,0 +1,127 @@
+"""Every error that smartml raises on purpose, one class per thing a caller may want to do about it.
+
+SmartMLError
+├── ArgumentTypeError (TypeError)         an argument of the wrong type: fix the call
+├── ArgumentValueError (ValueError)       an argument that cannot work: fix the call
+├── MissingDependencyError (ImportError)  an optional package is not installed: install the extra it names
+├── StoreError                            the database
+│   ├── StoreConnectionError (ConnectionError)  no server there, or it went away: start it, retry
+│   │   └── StoreTimeoutError (TimeoutError)    no answer in time: retry, or allow more time
+│   ├── StoreReplyError                   the server refused the command: read its reason
+│   ├── NotFoundError (KeyError)          nothing is stored under that name: fix the name, or wait
+│   │   ├── TensorNotFoundError
+│   │   ├── DatasetNotFoundError
+│   │   └── ListNotFoundError
+│   ├── TensorFormatError (ValueError)    a value is not a tensor, or is damaged: put it again
+│   ├── TensorMismatchError (ValueError)  a tensor has another shape or dtype than its destination
+│   └── MetadataError (ValueError)        a dataset's metadata is damaged, or of another type than asked for
+├── FeedError                             the growing training set
+│   ├── FeedTimeoutError (TimeoutError)   no samples came in time: check the names and the producers
+│   └── SampleMismatchError (ValueError)  an arriving tensor does not fit the training set
+└── ExperimentError                       what an experiment describes and starts
+    ├── LaunchError                       a program could not be started: fix the command
+    ├── DuplicateNameError (ValueError)   two entities of one experiment share a name: rename one
+    ├── NotStartedError (KeyError)        the entity was never started: start it first
+    ├── ServerStartError                  the database server did not come up: the message says why
+    └── UnsupportedError (NotImplementedError)  smartml cannot do this (yet): the message names the way round
+"""
+
+
+class SmartMLError(Exception):
+    """The root of every error raised by smartml."""
+
+    def __str__(self) -> str:
+        # KeyError, a second parent of some errors below, would print the message in quotes.
+        return Exception.__str__(self)
+
+
+class ArgumentTypeError(SmartMLError, TypeError):
+    """An argument has a type that the call does not take."""
+
+
+class ArgumentValueError(SmartMLError, ValueError):
+    """An argument has a value that the call cannot work with."""
+
+
+class MissingDependencyError(SmartMLError, ImportError):
+    """An optional package is missing; the message names the extra that brings it."""
+
+
+class StoreError(SmartMLError):
+    """Something went wrong between a client and the database, or with what is stored there."""
+
+
+class StoreConnectionError(StoreError, ConnectionError):
+    """No server answers at the address, or the connection broke."""
+
+
+class StoreTimeoutError(StoreConnectionError, TimeoutError):
+    """The server did not answer within the time allowed."""
+
+
+class StoreReplyError(StoreError):
+    """The server answered a command with an error."""
+
+
+class NotFoundError(StoreError, KeyError):
+    """Nothing is stored under the name."""
+
+
+class TensorNotFoundError(NotFoundError):
+    """No tensor is stored under the name."""
+
+
+class DatasetNotFoundError(NotFoundError):
+    """No complete dataset is stored under the name."""
+
+
+class ListNotFoundError(NotFoundError):
+    """No aggregation list is stored under the name."""
+
+
+class TensorFormatError(StoreError, ValueError):
+    """The bytes of a value are not a tensor, or are damaged."""
+
+
+class TensorMismatchError(StoreError, ValueError):
+    """A stored tensor has another shape or dtype than the array that should receive it."""
+
+
+class MetadataError(StoreError, ValueError):
+    """A metadata field is damaged, or holds another type than was asked for."""
+
+
+class FeedError(SmartMLError):
+    """A training set cannot be built or continued."""
+
+
+class FeedTimeoutError(FeedError, TimeoutError):
+    """The samples that a feed waits for did not arrive in the time allowed."""
+
+
+class SampleMismatchError(FeedError, ValueError):
+    """An arriving tensor differs in shape or dtype from the training set it should join."""
+
+
+class ExperimentError(SmartMLError):
+    """An experiment cannot be described, started or stopped as asked."""
+
+
+class LaunchError(ExperimentError):
+    """A program could not be started."""
+
+
+class DuplicateNameError(ExperimentError, ValueError):
+    """Two different entities of one experiment have the same name."""
+
+
+class NotStartedError(ExperimentError, KeyError):
+    """The entity was never started by this experiment."""
+
+
+class ServerStartError(ExperimentError):
+    """The database server did not start."""
+
+
+class UnsupportedError(ExperimentError, NotImplementedError):
+    """smartml cannot do what was asked; the message names what it can do instead."""

@@ -1,0 +1,143 @@
+"""The client: names on one side, a Redis on the other. Method names and meanings are those of SmartRedis."""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+from smartml.errors import ArgumentTypeError
+from smartml.store.address import (
+    TLS,
+    ConnectionSettings,
+    addresses_from_environment,
+    credentials_from_environment,
+    parse_addresses,
+    settings_from_url,
+)
+from smartml.store.admin_commands import AdminCommands
+from smartml.store.database import Database
+from smartml.store.dataset_commands import DatasetCommands
+from smartml.store.keys import KeyNames
+from smartml.store.list_commands import ListCommands
+from smartml.store.tensor_commands import TensorCommands
+
+logger = logging.getLogger(__name__)
+
+
+class Client(TensorCommands, DatasetCommands, ListCommands, AdminCommands):
+    """A connection to a database of tensors and datasets.
+
+    `Client()` alone finds the database through the environment that an Experiment gives its children: `SSDB` and
+    `SR_DB_TYPE` (suffixed with `_<db_identifier>` if one is given), `SSKEYIN` and `SSKEYOUT` for the prefixes,
+    `SMARTML_DB_AUTH` for the file with the password. `cluster` None asks the server what it is.
+
+    Usable from several threads, after a fork, and in a `with` statement; pickles as its settings. Raises
+    StoreConnectionError when no server answers within `connect_timeout_s`; a command without progress for
+    `timeout_s` raises StoreTimeoutError.
+    """
+
+    def __init__(
+        self,
+        cluster: bool | None = None,
+        address: str | Sequence[str] | None = None,
+        logger_name: str = "Default",
+        *,
+        db_identifier: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        tls: TLS | None = None,
+        timeout_s: float = 60.0,
+        connect_timeout_s: float = 5.0,
+    ) -> None:
+        if cluster is not None and not isinstance(cluster, bool):
+            raise ArgumentTypeError(f"cluster must be True, False or None, not {type(cluster).__name__}: {cluster!r}")
+        if address is None:
+            addresses, named_cluster, found = addresses_from_environment(os.environ, db_identifier)
+            cluster = named_cluster if cluster is None else cluster
+        else:
+            addresses = parse_addresses(address if isinstance(address, str) else ",".join(address))
+            found = "given as address"
+        if password is None:
+            username, password = credentials_from_environment(os.environ)
+        settings = ConnectionSettings(
+            addresses, found, cluster, username, password, tls, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s
+        )
+        suffix = f"_{db_identifier}" if db_identifier else ""
+        keys = KeyNames.from_environment(
+            os.environ.get(f"SSKEYIN{suffix}", ""), os.environ.get(f"SSKEYOUT{suffix}", "")
+        )
+        self._set_up(settings, keys, logger_name)
+
+    def _set_up(self, settings: ConnectionSettings, keys: KeyNames, logger_name: str) -> None:
+        self._logger_name = logger_name
+        self._keys = keys
+        self._database = Database(settings)
+        logger.debug("%s: connected to %s", logger_name, self._database.address)
+
+    @classmethod
+    def from_url(cls, url: str, *, tls: TLS | None = None, timeout_s: float = 60.0) -> "Client":
+        """Connect to `redis://[user:password@]host:port[/database]`, `rediss://…` (TLS) or `unix:///path`."""
+        settings = settings_from_url(url)
+        settings = replace(settings, tls=tls or settings.tls, timeout_s=timeout_s)
+        keys = KeyNames.from_environment(os.environ.get("SSKEYIN", ""), os.environ.get("SSKEYOUT", ""))
+        return cls._from_settings(settings, keys, "Default")
+
+    @classmethod
+    def _from_settings(cls, settings: ConnectionSettings, keys: KeyNames, logger_name: str) -> "Client":
+        client = cls.__new__(cls)
+        client._set_up(settings, keys, logger_name)
+        return client
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Client._from_settings, (self._database.settings, self._keys, self._logger_name)
+
+    def __repr__(self) -> str:
+        kind = "cluster" if self._database.is_cluster else "single server"
+        prefixes = f"reads {self._keys.read_prefix!r}, writes {self._keys.write_prefix!r}"
+        return f"Client({self._database.address}, {kind}, {prefixes})"
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. Using the client again opens new ones."""
+        self._database.close()
+
+    @property
+    def database(self) -> Database:
+        """The database under raw keys."""
+        return self._database
+
+    # Prefixes
+
+    def set_data_source(self, source_id: str) -> None:
+        """Read under the prefix of one of the incoming entities, which `SSKEYIN` names.
+
+        Raises ArgumentValueError that lists them.
+        """
+        self._keys = self._keys.with_source(source_id)
+
+    def use_tensor_ensemble_prefix(self, use_prefix: bool) -> None:
+        """Choose whether tensors are put and read under the prefixes (on at first)."""
+        self._keys = replace(self._keys, prefix_tensors=_checked_switch(use_prefix))
+
+    def use_dataset_ensemble_prefix(self, use_prefix: bool) -> None:
+        """Choose whether datasets are put and read under the prefixes (on at first)."""
+        self._keys = replace(self._keys, prefix_datasets=_checked_switch(use_prefix))
+
+    def use_list_ensemble_prefix(self, use_prefix: bool) -> None:
+        """Choose whether aggregation lists are kept and read under the prefixes (on at first)."""
+        self._keys = replace(self._keys, prefix_lists=_checked_switch(use_prefix))
+
+
+def _checked_switch(use_prefix: bool) -> bool:
+    if not isinstance(use_prefix, bool):
+        raise ArgumentTypeError(f"use_prefix must be bool, not {type(use_prefix).__name__}: {use_prefix!r}")
+    return use_prefix

@@ -1,0 +1,89 @@
+"""Aggregation lists: datasets gathered in the order in which they were appended."""
+
+from collections.abc import Sequence
+
+from smartml.errors import ArgumentTypeError, ArgumentValueError, ListNotFoundError
+from smartml.store.dataset import Dataset
+from smartml.store.dataset_commands import checked_dataset, fetch_datasets
+from smartml.store.keys import DatasetKeys
+from smartml.store.session import Session
+
+
+class ListCommands(Session):
+    """The part of `Client` that speaks of aggregation lists."""
+
+    def append_to_list(self, list_name: str, dataset: Dataset) -> None:
+        """Append a dataset, which may be put before or after, to a list, which is made if it is new.
+
+        The entry is the dataset's name with the write prefix of this moment. When the connection breaks in between,
+        the append is not repeated, since it may have happened: StoreConnectionError says so to the caller.
+        """
+        entry = self._keys.dataset(checked_dataset(dataset).get_name(), write=True).entry
+        key = self._keys.list(list_name, write=True)
+        self._database.command_once(key, b"RPUSH", key, entry)
+
+    def get_list_length(self, list_name: str) -> int:
+        """Return the number of entries; 0 for a list that does not exist."""
+        return int(self._database.command("LLEN", self._keys.list(list_name)))
+
+    def get_datasets_from_list(self, list_name: str) -> list[Dataset]:
+        """Fetch all datasets of a list, in its order. Entries whose dataset is missing or incomplete are left out."""
+        return self.get_dataset_list_range(list_name, 0, -1)
+
+    def get_dataset_list_range(self, list_name: str, start_index: int, end_index: int) -> list[Dataset]:
+        """Fetch the datasets of entries `start_index` to `end_index`, both included; negative ones count from the end.
+
+        Entries whose dataset is missing or incomplete are left out.
+        """
+        for index in (start_index, end_index):
+            if not isinstance(index, int):
+                raise ArgumentTypeError(f"a list index must be int, not {type(index).__name__}: {index!r:.80}")
+        entries = self._entries(self._keys.list(list_name), start_index, end_index)
+        datasets = fetch_datasets(self._database, [DatasetKeys(entry) for entry in entries])
+        return [dataset for dataset in datasets if dataset is not None]
+
+    def copy_list(self, src_name: str, dest_name: str) -> None:
+        """Copy a list, not its datasets, replacing the destination; raises ListNotFoundError when it is missing."""
+        source, destination = self._keys.list(src_name), self._keys.list(dest_name, write=True)
+        entries = self._entries(source, 0, -1)
+        if not entries:
+            raise self._not_found(ListNotFoundError, "list", source)
+        if source != destination:
+            self._database.transaction(destination, (b"UNLINK", destination), (b"RPUSH", destination, *entries))
+
+    def rename_list(self, src_name: str, dest_name: str) -> None:
+        """Rename a list, replacing one of the new name; raises ListNotFoundError when there is none."""
+        source, destination = self._keys.list(src_name), self._keys.list(dest_name, write=True)
+        self.copy_list(src_name, dest_name)
+        if source != destination:
+            self._database.command("UNLINK", source)
+
+    def delete_list(self, list_name: str) -> None:
+        """Delete a list, not its datasets; a missing one is no error."""
+        self._database.command("UNLINK", self._keys.list(list_name))
+
+    def poll_list_length(self, name: str, list_length: int, poll_frequency_ms: int, num_tries: int) -> bool:
+        """Check up to `num_tries` times, `poll_frequency_ms` apart, whether a list has exactly so many entries."""
+        _check_length(list_length)
+        return self._poll(lambda: self.get_list_length(name) == list_length, poll_frequency_ms, num_tries)
+
+    def poll_list_length_gte(self, name: str, list_length: int, poll_frequency_ms: int, num_tries: int) -> bool:
+        """As `poll_list_length`, for so many entries or more."""
+        _check_length(list_length)
+        return self._poll(lambda: self.get_list_length(name) >= list_length, poll_frequency_ms, num_tries)
+
+    def poll_list_length_lte(self, name: str, list_length: int, poll_frequency_ms: int, num_tries: int) -> bool:
+        """As `poll_list_length`, for so many entries or fewer; a list that does not exist has none."""
+        _check_length(list_length)
+        return self._poll(lambda: self.get_list_length(name) <= list_length, poll_frequency_ms, num_tries)
+
+    def _entries(self, key: bytes, start_index: int, end_index: int) -> Sequence[bytes]:
+        entries: Sequence[bytes] = self._database.command("LRANGE", key, start_index, end_index)
+        return entries
+
+
+def _check_length(list_length: int) -> None:
+    if not isinstance(list_length, int):
+        raise ArgumentTypeError(f"list_length must be int, not {type(list_length).__name__}: {list_length!r:.80}")
+    if list_length < 0:
+        raise ArgumentValueError(f"list_length must not be negative: {list_length}")

@@ -1,0 +1,176 @@
+"""The one format of a tensor in the database: payload first, its description behind it.
+
+A value is one string of bytes, integers little endian, payload in C order and little endian:
+
+    from 0          product(dims) * itemsize   payload
+    then            8 * ndim                   dimensions, unsigned 64 bit
+    last 8 bytes    1 dtype code | 1 ndim | 2 zero | 4 magic "SMT1" (the digit is the version)
+
+The description stands behind the payload so that a writer appends it without moving the payload, and a reader
+that knows the shape receives the payload straight into its destination, aligned. Dtype codes 1 to 8 are the
+numbers that SmartRedis gives its types; 9 to 15 are smartml's own.
+"""
+
+import struct
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smartml.errors import ArgumentTypeError, ArgumentValueError, TensorFormatError
+from smartml.extras import require
+
+MAGIC = b"SMT1"
+MAX_DIMENSIONS = 32
+# The last bytes of every value: dtype code, number of dimensions, two zero bytes, magic.
+_FOOTER = struct.Struct("<BBH4s")
+FOOTER_SIZE = _FOOTER.size
+# Larger sizes cannot be addressed by any reader, and their product could wrap around in one written in C.
+_MAX_PAYLOAD_SIZE = 2**63 - 1
+
+_BFLOAT16_CODE = 13
+# By numpy's own short names, in which byte order and platform aliases (long, longlong) do not show.
+_CODES = {
+    "f8": 1,
+    "f4": 2,
+    "i1": 3,
+    "i2": 4,
+    "i4": 5,
+    "i8": 6,
+    "u1": 7,
+    "u2": 8,
+    "b1": 9,
+    "u4": 10,
+    "u8": 11,
+    "f2": 12,
+    "c8": 14,
+    "c16": 15,
+}
+_DTYPES = {code: np.dtype("<" + name) for name, code in _CODES.items()}
+SUPPORTED_DTYPES = (*(str(dtype.name) for dtype in _DTYPES.values()), "bfloat16")
+
+
+@dataclass(frozen=True)
+class TensorDescription:
+    """Shape and dtype of a tensor, as they stand behind its payload."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @property
+    def payload_size(self) -> int:
+        """Bytes of the payload."""
+        return int(prod(self.shape)) * self.dtype.itemsize
+
+    @property
+    def size(self) -> int:
+        """Bytes of the description itself."""
+        return 8 * len(self.shape) + FOOTER_SIZE
+
+    def to_bytes(self) -> bytes:
+        """Return the bytes that stand behind the payload."""
+        footer = _FOOTER.pack(_dtype_code(self.dtype), len(self.shape), 0, MAGIC)
+        return struct.pack(f"<{len(self.shape)}Q", *self.shape) + footer
+
+    def __str__(self) -> str:
+        return f"{self.dtype.name} of shape {self.shape}"
+
+
+def describe(array: NDArray[Any]) -> TensorDescription:
+    """Return the description under which an array would be stored.
+
+    Raises ArgumentTypeError for a dtype without a code and ArgumentValueError for more than 32 dimensions.
+    """
+    _dtype_code(array.dtype)
+    if array.ndim > MAX_DIMENSIONS:
+        raise ArgumentValueError(f"a tensor has at most {MAX_DIMENSIONS} dimensions, this array has {array.ndim}")
+    return TensorDescription(array.dtype.newbyteorder("<"), array.shape)
+
+
+def encode(array: Any) -> tuple[memoryview, bytes]:
+    """Split an array into the two parts of its value: payload and description.
+
+    The payload is the array's own memory where it lies in C order and little endian, a copy otherwise. Anything
+    with an `__array__` method is taken (a torch tensor on the CPU, say). Raises ArgumentTypeError for what is not
+    an array, and for masked arrays, whose mask the format cannot hold.
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        raise ArgumentTypeError("a masked array cannot be stored: call .filled(value) or .compressed() first")
+    if not isinstance(array, np.ndarray):
+        if not hasattr(array, "__array__"):
+            raise ArgumentTypeError(f"a tensor must be a numpy array, not {type(array).__name__}: {array!r:.80}")
+        array = np.asarray(array)
+    description = describe(array)
+    contiguous = np.ascontiguousarray(array, dtype=description.dtype)
+    return contiguous.reshape(-1).view(np.uint8).data, description.to_bytes()
+
+
+def decode(value: "bytes | bytearray | memoryview", key: str) -> NDArray[Any]:
+    """Return the tensor held by a value, as a view on its memory.
+
+    `key` is named in the TensorFormatError that a damaged value raises.
+    """
+    view = memoryview(value).cast("B")
+    size = len(view)
+    description = read_description(view[max(0, size - FOOTER_SIZE - 8 * MAX_DIMENSIONS) :], size, key)
+    return as_array(view[: description.payload_size], description)
+
+
+def as_array(payload: memoryview, description: TensorDescription) -> NDArray[Any]:
+    """Return a payload as an array of the described shape and dtype, without a copy."""
+    return np.frombuffer(payload, dtype=np.uint8).view(description.dtype).reshape(description.shape)
+
+
+def read_description(end: "bytes | memoryview", value_size: int, key: str) -> TensorDescription:
+    """Read and check the description at the end of a value.
+
+    `end` holds the last bytes of the value, at least all of its description; `value_size` is the whole length.
+    Raises TensorFormatError that names `key` when the value is not a tensor or does not add up.
+    """
+    if value_size < FOOTER_SIZE:
+        raise TensorFormatError(f"key {key!r} does not hold a tensor: {value_size} bytes are too few")
+    code, ndim, zero, magic = _FOOTER.unpack(end[-FOOTER_SIZE:])
+    if magic != MAGIC:
+        raise TensorFormatError(f"key {key!r} does not hold a tensor: it ends in {magic!r}, expected {MAGIC!r}")
+    if zero != 0:
+        raise TensorFormatError(f"tensor {key!r} is damaged: reserved bytes are {zero:#06x}, expected 0")
+    if ndim > MAX_DIMENSIONS:
+        raise TensorFormatError(f"tensor {key!r} is damaged: {ndim} dimensions, at most {MAX_DIMENSIONS} are allowed")
+    description_size = 8 * ndim + FOOTER_SIZE
+    if description_size > min(value_size, len(end)):
+        raise TensorFormatError(f"tensor {key!r} is damaged: {value_size} bytes cannot hold {ndim} dimensions")
+    dtype = _dtype_of(code, key)
+    shape = struct.unpack(f"<{ndim}Q", end[len(end) - description_size : len(end) - FOOTER_SIZE])
+    # Zeros apart: numpy refuses (0, 2**63), too.
+    if prod(d for d in shape if d) * dtype.itemsize > _MAX_PAYLOAD_SIZE:
+        raise TensorFormatError(f"tensor {key!r} is damaged: the shape {shape} is larger than any memory")
+    description = TensorDescription(dtype, shape)
+    if description.payload_size + description_size != value_size:
+        raise TensorFormatError(
+            f"tensor {key!r} is damaged: {description} takes {description.payload_size + description_size} bytes, "
+            f"the value has {value_size}"
+        )
+    return description
+
+
+def _dtype_code(dtype: np.dtype[Any]) -> int:
+    if dtype.name == "bfloat16":
+        return _BFLOAT16_CODE
+    try:
+        return _CODES[dtype.str[1:]]
+    except KeyError:
+        raise ArgumentTypeError(
+            f"dtype {dtype.name!r} cannot be stored as a tensor; these can: {', '.join(SUPPORTED_DTYPES)}"
+        ) from None
+
+
+def _dtype_of(code: int, key: str) -> np.dtype[Any]:
+    if code == _BFLOAT16_CODE:
+        # numpy has no bfloat16 of its own; ml_dtypes gives it one.
+        return np.dtype(require("ml_dtypes", f"reading the bfloat16 tensor {key!r}", "bfloat16").bfloat16)
+    try:
+        return _DTYPES[code]
+    except KeyError:
+        raise TensorFormatError(f"tensor {key!r} is damaged: unknown dtype code {code}") from None
