@@ -111,16 +111,36 @@ class LaunchError(ExperimentError):
     """A program could not be started."""
 
 
+class ProgramNotFoundError(LaunchError, FileNotFoundError):
+    """A program is not on the PATH, or not where its path says, or not executable."""
+
+
+class PathNotFoundError(ExperimentError, FileNotFoundError):
+    """A file or folder that was named does not exist."""
+
+
+class PathExistsError(ExperimentError, FileExistsError):
+    """A file or folder is in the way of one that should be made."""
+
+
 class DuplicateNameError(ExperimentError, ValueError):
     """Two different entities of one experiment have the same name."""
 
 
 class NotStartedError(ExperimentError, KeyError):
-    """The entity was never started by this experiment."""
+    """The entity does not run, or was never started."""
+
+
+class AlreadyStartedError(ExperimentError):
+    """The entity runs already."""
 
 
 class ServerStartError(ExperimentError):
     """The database server did not start."""
+
+
+class PortTakenError(ServerStartError):
+    """Another program listens on the port."""
 
 
 class UnsupportedError(ExperimentError, NotImplementedError):

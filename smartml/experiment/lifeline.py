@@ -1,0 +1,102 @@
+"""The owner's end of the pipe to its guardian (see `guardian.py`)."""
+
+import os
+import secrets
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+
+from smartml.experiment import guardian
+from smartml.experiment.guardian import MARK_VARIABLE, Root
+
+
+class Lifeline:
+    """Tell the guardian which jobs must not outlive this process. One per process, safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        # Started with the first job.
+        self._guardian: subprocess.Popen[bytes] | None = None
+        # What the guardian was told, to tell it again to a successor.
+        self._jobs: dict[str, Root | None] = {}
+        # Marks of this process begin with these letters, and count.
+        self._owner = secrets.token_hex(8)
+        self._count = 0
+
+    def new_mark(self) -> str:
+        """Return a mark that no other job has."""
+        with self._lock:
+            self._count += 1
+            return f"{self._owner}-{self._count}"
+
+    def add(self, mark: str, root: Root | None = None) -> None:
+        """Put a job under guard: before its first process starts, and again, with `root`, when it has."""
+        with self._lock:
+            self._jobs[mark] = root
+            self._tell(_line(mark, root))
+
+    def release(self, mark: str) -> None:
+        """Let a job outlive this process."""
+        with self._lock:
+            if mark in self._jobs:
+                del self._jobs[mark]
+                self._tell(f"- {mark}\n")
+
+    def close(self) -> None:
+        """Dismiss the guardian, which ends what is left of the jobs, and wait for it."""
+        with self._lock:
+            process, self._guardian = self._guardian, None
+            self._jobs.clear()
+        if process and process.stdin:
+            process.stdin.close()
+            process.wait()
+
+    def abandon(self) -> None:
+        """Forget guardian and jobs, in a forked child: they belong to its parent."""
+        if self._guardian and self._guardian.stdin:
+            self._guardian.stdin.close()
+            self._guardian.returncode = 0  # Not this process's child: nothing to reap.
+        self._reset()
+
+    def _tell(self, line: str) -> None:
+        if self._guardian is None:
+            self._guardian = _start_guardian()
+            line = "".join(_line(mark, root) for mark, root in self._jobs.items())
+        assert self._guardian.stdin is not None
+        try:
+            self._guardian.stdin.write(line.encode())
+        except BrokenPipeError:
+            # Someone killed the guardian: its successor learns of every job.
+            self._guardian.wait()
+            self._guardian = None
+            self._tell("")
+
+
+def _line(mark: str, root: Root | None) -> str:
+    return f"= {mark} {root.pid} {root.created}\n" if root else f"+ {mark}\n"
+
+
+def _start_guardian() -> subprocess.Popen[bytes]:
+    """Start the guardian; it reads what it is told once it is up, so nobody waits for it."""
+    psutil_folder = Path(psutil.__file__).parent.parent
+    return subprocess.Popen(
+        [sys.executable, "-I", guardian.__file__, str(psutil_folder), str(os.getpid())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        bufsize=0,
+        cwd="/",
+        # Without a mark of its own: an owner that is itself a job must not lose its guardian to its own owner's.
+        env={name: value for name, value in os.environ.items() if name != MARK_VARIABLE},
+        start_new_session=True,
+    )
+
+
+lifeline = Lifeline()
+os.register_at_fork(after_in_child=lifeline.abandon)

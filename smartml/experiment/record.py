@@ -1,0 +1,55 @@
+"""The record of a running server: a JSON file in its folder, by which another process finds it."""
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from smartml.errors import NotStartedError
+from smartml.experiment.guardian import Root, find_root
+
+
+@dataclass(frozen=True)
+class ServerRecord:
+    """What another process must know of a running server."""
+
+    db_identifier: str
+    host: str
+    port: int
+    # The process that was started, and when, which tells it from a later process of that pid.
+    pid: int
+    created: float
+    # The mark of its processes (guardian.py).
+    mark: str
+    unix_socket: str | None
+    # Where it logs.
+    log: str
+
+    @property
+    def root(self) -> Root:
+        """The process that was started."""
+        return Root(self.pid, self.created)
+
+    def find_process(self) -> psutil.Process | None:
+        """Return the process, or None when it has ended."""
+        return find_root(self.root)
+
+    def write(self, file: Path) -> None:
+        """Write the file as a whole: a reader sees the old one or the new one."""
+        draft = file.with_name(f".{file.name}.{os.getpid()}")
+        draft.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
+        draft.replace(file)
+
+
+def read_record(file: Path) -> ServerRecord:
+    """Read the record of a server. Raises NotStartedError when there is none, or it cannot be one."""
+    try:
+        fields = json.loads(file.read_text(encoding="utf-8"))
+        return ServerRecord(**{field.name: fields[field.name] for field in dataclasses.fields(ServerRecord)})
+    except FileNotFoundError:
+        raise NotStartedError(f"no database was started in {file.parent} (there is no {file.name})") from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise NotStartedError(f"{file} does not describe a database: {error!r}; delete it") from error

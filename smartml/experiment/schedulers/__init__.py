@@ -1,0 +1,1 @@
+"""What starts jobs: one file per scheduler."""

@@ -1,0 +1,32 @@
+"""The states of a job, with SmartSim's names and texts.
+
+    NeverStarted ──start──► New ──► Running ⇄ Paused
+                                     │  exit code 0      ──► Completed
+                                     │  any other ending ──► Failed
+                                     └─ stop             ──► Cancelled
+
+Queued belongs to batch schedulers. A started job may be started again once it has ended.
+"""
+
+import enum
+
+
+class Status(str, enum.Enum):
+    """What became of an entity; also a string, so that `status == "Completed"` holds."""
+
+    STATUS_NEVER_STARTED = "NeverStarted"
+    STATUS_NEW = "New"
+    STATUS_QUEUED = "Queued"
+    STATUS_RUNNING = "Running"
+    STATUS_PAUSED = "Paused"
+    STATUS_COMPLETED = "Completed"
+    STATUS_FAILED = "Failed"
+    STATUS_CANCELLED = "Cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """True when the job has ended."""
+        return self in (Status.STATUS_COMPLETED, Status.STATUS_FAILED, Status.STATUS_CANCELLED)
+
+    def __str__(self) -> str:
+        return self.value
