@@ -44,6 +44,8 @@ class Job:
         self.returncode: int | None = None
         # True once a stop was asked for: whatever way it ends, it was cancelled.
         self.is_cancelled = False
+        # True when an interrupt (Ctrl-C) of this process must not end it.
+        self.outlives_interrupt = False
         # True once everyone who must hear of its end has.
         self.is_over = False
         self._process = process
@@ -159,8 +161,17 @@ class Supervisor:
             self._owned.pop(job.mark, None)
             lifeline.release(job.mark)
 
+    def hand_over(self, jobs: Iterable[Job]) -> None:
+        """Let running jobs outlive this process, and tell the user, whose they are now."""
+        running = [job for job in jobs if not job.is_over]
+        self.release(running)
+        if running:
+            logger.warning("interrupted: left running, to be stopped by hand: %s", names_with_pids(running))
+
     def close(self) -> None:
         """End every job that this process owns, services last. Runs by itself at exit."""
+        if was_interrupted():
+            self.hand_over(job for job in list(self._owned.values()) if job.outlives_interrupt)
         jobs = [job for job in list(self._owned.values()) if not job.is_over]
         programs = [job for job in jobs if not job.is_service]
         if programs:

@@ -1,0 +1,387 @@
+"""An experiment: describe what to run, start it, watch it, stop it."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from smartml.errors import (
+    AlreadyStartedError,
+    ArgumentTypeError,
+    DuplicateNameError,
+    NotStartedError,
+    PathExistsError,
+    PathNotFoundError,
+    ProgramNotFoundError,
+    UnsupportedError,
+)
+from smartml.experiment.ensemble import Ensemble
+from smartml.experiment.files import TAG, AttachedFiles, PathLike, check_name, place_files, remove_folder
+from smartml.experiment.guardian import GRACE_S
+from smartml.experiment.model import Model
+from smartml.experiment.orchestrator import Orchestrator
+from smartml.experiment.schedulers.local import (
+    DEFAULT_DATABASE,
+    Command,
+    EnvValue,
+    RunSettings,
+    child_environment,
+    command_line,
+)
+from smartml.experiment.states import Status
+from smartml.experiment.summary import summary_table
+from smartml.experiment.supervisor import Job, names_with_pids, report_failure, supervisor
+
+logger = logging.getLogger(__name__)
+
+Entity = Model | Ensemble | Orchestrator
+
+
+class Run(NamedTuple):
+    """One start of an entity."""
+
+    entity: Model | Orchestrator
+    # Counts the starts of this entity, from 1.
+    number: int
+    job: Job
+
+
+class Entities(NamedTuple):
+    """Entities sorted by kind: this is the order in which they are reported, and the reverse of their start."""
+
+    models: list[Model]
+    ensembles: list[Ensemble]
+    databases: list[Orchestrator]
+
+    @property
+    def programs(self) -> list[Model]:
+        """The models, then the members of the ensembles."""
+        return [*self.models, *(member for ensemble in self.ensembles for member in ensemble)]
+
+
+class Experiment:
+    """Describe and run databases and programs, each program with its output in a folder of its own.
+
+        exp = Experiment("online-training")
+        db = exp.create_database(port=0)
+        producer = exp.create_model("producer", exp.create_run_settings("python", "producer.py"))
+        producer.attach_generator_files(to_copy="producer.py")
+        exp.start(db, producer)
+
+    exp_path: an existing folder; by default `<current folder>/<name>`, made when something starts.
+    What it started ends with this process, in whatever way that ends. Raises PathNotFoundError, UnsupportedError.
+    """
+
+    def __init__(self, name: str, exp_path: PathLike | None = None, launcher: str = "local") -> None:
+        self.name = check_name(name, "an experiment")
+        if not isinstance(launcher, str) or launcher.lower() != "local":
+            raise UnsupportedError(f"launcher {launcher!r} is not available yet; there is: 'local'")
+        if exp_path is not None and not isinstance(exp_path, str | os.PathLike):
+            raise ArgumentTypeError(f"exp_path must be a str or path, got {type(exp_path).__name__}")
+        if exp_path is not None and not os.path.isdir(exp_path):
+            raise PathNotFoundError(f"exp_path {os.path.abspath(exp_path)} is not an existing folder: make it first")
+        self.exp_path = os.path.abspath(name if exp_path is None else exp_path)
+        self.launcher = launcher.lower()
+        # Every start, in order.
+        self._runs: list[Run] = []
+        # The databases whose addresses programs get: started here, or running when handed to `start`.
+        self._databases: list[Orchestrator] = []
+        # What `generate` has put in place, by the name of the model.
+        self._generated: dict[str, AttachedFiles] = {}
+
+    def create_run_settings(
+        self,
+        exe: str,
+        exe_args: str | Sequence[str] | None = None,
+        run_command: str | None = "auto",
+        run_args: Mapping[str, str | int | float | None] | None = None,
+        env_vars: Mapping[str, EnvValue] | None = None,
+    ) -> RunSettings:
+        """Describe how to run a program (see `RunSettings`). Raises ProgramNotFoundError."""
+        return RunSettings(exe, exe_args, run_command, run_args, env_vars)
+
+    def create_model(
+        self,
+        name: str,
+        run_settings: RunSettings,
+        params: dict[str, str | int | float] | None = None,
+        path: PathLike | None = None,
+        enable_key_prefixing: bool = False,
+        batch_settings: None = None,
+    ) -> Model:
+        """Describe a program; `path`, the folder it runs in, is by default `<exp_path>/<name>`."""
+        _refuse_batch(batch_settings)
+        model = Model(name, params, run_settings, path or Path(self.exp_path, check_name(name, "a model")))
+        if enable_key_prefixing:
+            model.enable_key_prefixing()
+        return model
+
+    def create_ensemble(
+        self,
+        name: str,
+        params: dict[str, object] | None = None,
+        batch_settings: None = None,
+        run_settings: RunSettings | None = None,
+        replicas: int | None = None,
+        path: PathLike | None = None,
+    ) -> Ensemble:
+        """Describe `replicas` equal programs; their folders lie in `path`, by default `<exp_path>/<name>`."""
+        _refuse_batch(batch_settings)
+        folder = path or Path(self.exp_path, check_name(name, "an ensemble"))
+        return Ensemble(name, params, folder, run_settings=run_settings, replicas=replicas)
+
+    def create_database(
+        self,
+        port: int = 6379,
+        path: PathLike | None = None,
+        db_nodes: int = 1,
+        *,
+        interface: str | Sequence[str] = "lo",
+        db_identifier: str = DEFAULT_DATABASE,
+        **options: Any,
+    ) -> Orchestrator:
+        """Describe a database; `path` is by default `<exp_path>/<db_identifier>`. `options` as for Orchestrator."""
+        folder = path or Path(self.exp_path, db_identifier)
+        return Orchestrator(folder, port, interface, self.launcher, db_nodes, db_identifier=db_identifier, **options)
+
+    def generate(
+        self, *entities: Entity, tag: str | None = None, overwrite: bool = False, verbose: bool = False
+    ) -> None:
+        """Make the folders of entities and put their attached files there, before they are started.
+
+        Optional: `start` does so for what was not generated. A folder that exists is an error, or, with `overwrite`,
+        is deleted first, if it lies in the experiment's. That of a database is emptied in any case, unless it keeps
+        data. `verbose` logs the parameters. Raises PathExistsError, AlreadyStartedError.
+        """
+        chosen = self._sorted(entities)
+        self._check_not_running(chosen)
+        for model in chosen.programs:
+            if os.path.lexists(model.path) and not overwrite:
+                raise PathExistsError(
+                    f"{model.path} exists: allow overwrite=True to replace it, or rename {model.name!r}"
+                )
+        for database in chosen.databases:
+            folder = Path(database.path or Path(self.exp_path, database.name))
+            if folder.is_dir() and Path(self.exp_path) in folder.parents and (overwrite or not database.persistence):
+                remove_folder(folder, Path(self.exp_path))
+            folder.mkdir(parents=True, exist_ok=True)
+        for model in chosen.programs:
+            if os.path.lexists(model.path):
+                remove_folder(Path(model.path), Path(self.exp_path))
+            place_files(model.files, Path(model.path), model.params, tag or TAG)
+            self._generated[model.name] = model.files
+            logger.log(logging.INFO if verbose else logging.DEBUG, "generated %s with %s", model.path, model.params)
+
+    def start(
+        self, *entities: Entity, block: bool = True, summary: bool = False, kill_on_interrupt: bool = True
+    ) -> None:
+        """Start databases, each until it answers, then ensembles, then models; with `block` wait for all programs.
+
+        Everything is checked before anything starts, and what this call started is stopped when a start fails.
+        A program that fails is logged with its last words the moment it ends; it stops nothing else and raises nothing:
+        ask `get_status` or `summary`. A database that runs already is taken as it is. Files that `generate` did not put
+        in place are put there now. Output goes to `<path>/<name>.out` and `.err`; that of earlier runs is kept as
+        `<name>.1.out`, `<name>.2.out`, ...
+
+        Ctrl-C stops everything that this experiment started, children's children too; with
+        `kill_on_interrupt=False` the programs go on, unwatched, and are listed in a warning.
+        Raises ServerStartError, LaunchError, DuplicateNameError, AlreadyStartedError.
+        """
+        chosen = self._sorted(entities)
+        self._check_not_running(chosen)
+        _check_programs(chosen.programs)
+        if summary:
+            self._log_launch(chosen)
+        before = len(self._runs)
+        with self._handling_interrupt(kill_on_interrupt):
+            try:
+                for database in chosen.databases:
+                    self._start_database(database, kill_on_interrupt)
+                for model in [*chosen.programs[len(chosen.models) :], *chosen.models]:
+                    self._start_program(model, kill_on_interrupt)
+            except Exception:
+                self._stop(self._runs[before:])
+                raise
+            if block:
+                supervisor.wait(self._jobs_of_programs())
+
+    def stop(self, *entities: Entity, grace_s: float = GRACE_S) -> None:
+        """Stop models, then ensembles, then databases; what has ended is left alone.
+
+        Every process of a program is asked to end, and killed after `grace_s`. Raises NotStartedError.
+        """
+        chosen = self._sorted(entities)
+        jobs = [self._latest_run(model).job for model in chosen.programs]
+        for database in chosen.databases:
+            if database not in self._databases:
+                raise NotStartedError(f"database {database.name!r} was not started by experiment {self.name!r}")
+        supervisor.stop(jobs, grace_s)
+        for database in chosen.databases:
+            database.stop(grace_s)
+
+    def wait(self, *entities: Model | Ensemble, timeout_s: float | None = None) -> bool:
+        """Block until the programs have ended, by default all that were started; return False when time ran out first.
+
+        An interrupt is left to the caller: nothing is stopped. Raises NotStartedError.
+        """
+        chosen = self._sorted(entities)
+        if chosen.databases:
+            raise ArgumentTypeError("a database does not end by itself: wait for models and ensembles")
+        jobs = [self._latest_run(model).job for model in chosen.programs]
+        return supervisor.wait(jobs if entities else self._jobs_of_programs(), timeout_s)
+
+    def poll(self, interval: float = 10, verbose: bool = True, kill_on_interrupt: bool = True) -> None:
+        """Block until no program runs; with `verbose` log what still does every `interval` seconds."""
+        with self._handling_interrupt(kill_on_interrupt):
+            while not supervisor.wait(self._jobs_of_programs(), interval):
+                for job in self._jobs_of_programs() if verbose else ():
+                    if not job.is_over:
+                        logger.info("%s (pid %d): %s for %.0f s", job.name, job.pid, job.status, job.runtime_s)
+
+    def finished(self, entity: Model | Ensemble) -> bool:
+        """Return True when the model, or every member of the ensemble, has ended. Raises NotStartedError."""
+        return self.wait(entity, timeout_s=0)
+
+    def get_status(self, *entities: Entity) -> list[Status]:
+        """Return the states of models, then of members of ensembles, then of databases, whatever their order here."""
+        chosen = self._sorted(entities)
+        runs = [self._find_run(model) for model in chosen.programs]
+        states = [run.job.status if run else Status.STATUS_NEVER_STARTED for run in runs]
+        return [*states, *(database.status for database in chosen.databases)]
+
+    def summary(self, style: str = "github") -> str:
+        """Return a table of every start: kind, pid, number of the run, seconds, status and exit code."""
+        return summary_table(((run.entity.type, run.number, run.job) for run in self._runs), style)
+
+    @property
+    def db_identifiers(self) -> set[str]:
+        """The identifiers of the running databases."""
+        return {database.db_identifier for database in self._running_databases()}
+
+    def __str__(self) -> str:
+        return self.name
+
+    def _sorted(self, entities: Sequence[Entity]) -> Entities:
+        """Return the entities by kind. Raises ArgumentTypeError, DuplicateNameError."""
+        for entity in entities:
+            if not isinstance(entity, Entity):
+                hint = "; put a * before a list" if isinstance(entity, Iterable) else ""
+                raise ArgumentTypeError(
+                    f"expected models, ensembles and databases, got {type(entity).__name__}: {entity!r}{hint}"
+                )
+        chosen = Entities(
+            [entity for entity in entities if isinstance(entity, Model)],
+            [entity for entity in entities if isinstance(entity, Ensemble)],
+            [entity for entity in entities if isinstance(entity, Orchestrator)],
+        )
+        together: list[Entity] = [*chosen.programs, *chosen.ensembles, *chosen.databases]
+        names = [entity.name for entity in together]
+        for name in names:
+            if names.count(name) > 1:
+                raise DuplicateNameError(f"{names.count(name)} of the entities are named {name!r}: rename all but one")
+        return chosen
+
+    def _check_not_running(self, chosen: Entities) -> None:
+        running: dict[str, Entity] = {run.entity.name: run.entity for run in self._runs if not run.job.is_over}
+        running |= {database.name: database for database in self._running_databases()}
+        together: list[Entity] = [*chosen.programs, *chosen.databases]
+        for entity in together:
+            if running.get(entity.name) is entity:
+                raise AlreadyStartedError(f"{entity.name!r} runs already: wait for its end, or stop it first")
+            if entity.name in running:
+                raise DuplicateNameError(f"another entity named {entity.name!r} is running: rename one of them")
+
+    def _start_database(self, database: Orchestrator, kill_on_interrupt: bool) -> None:
+        if not database.is_running:
+            database.start(default_path=Path(self.exp_path, database.name))
+            assert database.job is not None
+            self._note_run(database, database.job, kill_on_interrupt)
+        if database not in self._databases:
+            self._databases.append(database)
+
+    def _start_program(self, model: Model, kill_on_interrupt: bool) -> None:
+        folder = Path(model.path)
+        if self._generated.get(model.name) is not model.files:
+            place_files(model.files, folder, model.params)
+        command = Command(
+            argv=command_line(model.run_settings),
+            folder=folder,
+            environment=child_environment(
+                os.environ,
+                {database.db_identifier: database.get_address() for database in self._running_databases()},
+                reads_from=[entity.name for entity in model.incoming_entities],
+                writes_as=model.name if model.query_key_prefixing() else None,
+                own=model.run_settings.env_vars,
+            ),
+            out=folder / f"{model.name}.out",
+            err=folder / f"{model.name}.err",
+        )
+        self._note_run(model, supervisor.launch(model.name, command, on_end=report_failure), kill_on_interrupt)
+
+    def _note_run(self, entity: Model | Orchestrator, job: Job, kill_on_interrupt: bool) -> None:
+        job.outlives_interrupt = not kill_on_interrupt
+        number = 1 + sum(run.entity is entity for run in self._runs)
+        self._runs.append(Run(entity, number, job))
+
+    def _running_databases(self) -> list[Orchestrator]:
+        return [database for database in self._databases if database.is_running]
+
+    def _jobs_of_programs(self) -> list[Job]:
+        return [run.job for run in self._runs if isinstance(run.entity, Model)]
+
+    def _find_run(self, model: Model) -> Run | None:
+        return next((run for run in reversed(self._runs) if run.entity is model), None)
+
+    def _latest_run(self, model: Model) -> Run:
+        run = self._find_run(model)
+        if run is None:
+            raise NotStartedError(f"{model.name!r} was never started by experiment {self.name!r}")
+        return run
+
+    def _stop(self, runs: Iterable[Run]) -> None:
+        running = [run for run in runs if not run.job.is_over]
+        supervisor.stop(run.job for run in running if isinstance(run.entity, Model))
+        for run in running:
+            if isinstance(run.entity, Orchestrator):
+                run.entity.stop()
+
+    @contextlib.contextmanager
+    def _handling_interrupt(self, kill: bool) -> Iterator[None]:
+        try:
+            yield
+        except KeyboardInterrupt:
+            running = [run for run in self._runs if not run.job.is_over]
+            if kill:
+                logger.warning("interrupted: stopping %s", names_with_pids(run.job for run in running) or "nothing")
+                self._stop(running)
+            else:
+                supervisor.hand_over(run.job for run in running)
+            raise
+
+    def _log_launch(self, chosen: Entities) -> None:
+        lines = [
+            "=== Launch Summary ===",
+            f"Experiment: {self.name}",
+            f"Experiment Path: {self.exp_path}",
+            f"Launcher: {self.launcher}",
+            *(f"Database: {database.name} ({database.status})" for database in chosen.databases),
+            *(f"Ensemble: {ensemble.name} ({len(ensemble)} members)" for ensemble in chosen.ensembles),
+            *(f"Model: {model.name}: {' '.join(command_line(model.run_settings))}" for model in chosen.models),
+        ]
+        logger.info("\n".join(lines))
+
+
+def _check_programs(models: Iterable[Model]) -> None:
+    """Look again: run settings may be old, or their program may have been changed by hand."""
+    for model in models:
+        settings = model.run_settings
+        for program in (settings.run_command, *settings.exe):
+            if program is not None and not os.access(program, os.X_OK):
+                raise ProgramNotFoundError(f"{model.name!r} cannot start: {program} is not there, or not executable")
+
+
+def _refuse_batch(batch_settings: object) -> None:
+    if batch_settings is not None:
+        raise UnsupportedError("batch jobs cannot be started yet; leave batch_settings out to run on this machine")
