@@ -1,0 +1,124 @@
+"""A training set in memory that grows without ever moving what it holds.
+
+Samples lie in blocks. Each new block is as large as all blocks before it together, up to a limit, so that there are
+few of them; memory that no sample has reached yet is not touched, hence not resident. Samples are received straight
+into their place: reserve it, fill it, keep it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The first block has at least this size, so that small samples do not make many blocks.
+_FIRST_BLOCK_BYTES = 1 << 20
+# Larger blocks could be refused by systems that limit how much memory may be promised at once.
+_LARGEST_BLOCK_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Column:
+    """What every sample has in this place: its dtype and the shape behind the first axis."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @property
+    def row_size(self) -> int:
+        """Bytes of one sample."""
+        return int(prod(self.shape)) * self.dtype.itemsize
+
+
+@dataclass
+class _Block:
+    arrays: list[NDArray[Any]]
+    # Index of its first sample in the whole set.
+    first: int
+    # Rows that are part of the set, and rows that were given out; equal but while samples are under way.
+    held: int = 0
+    reserved: int = 0
+
+    @property
+    def capacity(self) -> int:
+        return len(self.arrays[0])
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Rows reserved for samples that are under way: one array per column, shape (rows, *column.shape)."""
+
+    arrays: tuple[NDArray[Any], ...]
+    block: _Block
+    start: int
+    rows: int
+
+
+class TrainingSet:
+    """Samples in order of arrival, each a row in one or more columns (samples and targets, say)."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self.columns = tuple(columns)
+        self._blocks: list[_Block] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def row_size(self) -> int:
+        """Bytes of one sample in all columns."""
+        return sum(column.row_size for column in self.columns)
+
+    def reserve(self, rows: int) -> Slot:
+        """Give out memory for so many rows, next to each other. They join the set when they are kept."""
+        block = self._blocks[-1] if self._blocks else None
+        if block is None or block.reserved + rows > block.capacity:
+            block = self._add_block(rows)
+        start = block.reserved
+        block.reserved += rows
+        return Slot(tuple(array[start : start + rows] for array in block.arrays), block, start, rows)
+
+    def _add_block(self, rows: int) -> _Block:
+        row_size = max(1, self.row_size)
+        so_far = sum(block.reserved for block in self._blocks)
+        wanted = min(max(so_far, _FIRST_BLOCK_BYTES // row_size), _LARGEST_BLOCK_BYTES // row_size)
+        capacity = max(rows, wanted)
+        arrays = [np.empty((capacity, *column.shape), column.dtype) for column in self.columns]
+        self._blocks.append(_Block(arrays, so_far))
+        return self._blocks[-1]
+
+    def keep(self, slots: Sequence[Slot]) -> None:
+        """Make these slots, in this order, part of the set, and take back all others given out before.
+
+        Where a slot before them is not kept, their rows close the gap.
+        """
+        for slot in slots:
+            block = slot.block
+            if slot.start != block.held:
+                for array in block.arrays:
+                    array[block.held : block.held + slot.rows] = array[slot.start : slot.start + slot.rows]
+            block.held += slot.rows
+        first = 0
+        for block in self._blocks:
+            block.first, block.reserved = first, block.held
+            first += block.held
+        self._count = first
+
+    def take(self, indices: NDArray[np.intp]) -> tuple[NDArray[Any], ...]:
+        """Copy the samples of these indices out, one array (len(indices), *column.shape) per column.
+
+        Rows come in the order of the set, whatever the order of the indices: a batch is a set of samples.
+        """
+        indices = np.sort(indices)
+        batch = tuple(np.empty((len(indices), *column.shape), column.dtype) for column in self.columns)
+        bounds = [*np.searchsorted(indices, [block.first for block in self._blocks]).tolist(), len(indices)]
+        for block, start, end in zip(self._blocks, bounds[:-1], bounds[1:], strict=True):
+            if start < end:
+                rows = indices[start:end] - block.first
+                for array, out in zip(block.arrays, batch, strict=True):
+                    # Any mode but "raise" lets numpy write to `out` without a buffer in between.
+                    np.take(array, rows, axis=0, out=out[start:end], mode="clip")
+        return batch
