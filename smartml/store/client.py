@@ -117,6 +117,11 @@ class Client(TensorCommands, DatasetCommands, ListCommands, AdminCommands):
 
     # Prefixes
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The incoming entities, which `SSKEYIN` names."""
+        return self._keys.sources
+
     def set_data_source(self, source_id: str) -> None:
         """Read under the prefix of one of the incoming entities, which `SSKEYIN` names.
 

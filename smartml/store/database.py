@@ -105,7 +105,7 @@ class Database:
             _raise_error(reply, key)
         return replies
 
-    def _run(self, operation: Callable[[], list[Any]], *keys: bytes) -> list[Any]:
+    def _run(self, operation: Callable[[], list[Any]], *keys: Any) -> list[Any]:
         """Run an operation, once more if a key has moved to another node; raise the first error among its replies."""
         replies = operation()
         if any(_is_moved(reply) for reply in replies):
@@ -123,16 +123,21 @@ class Database:
 
     # Values
 
+    def each(self, commands: Sequence[Command]) -> list[Any]:
+        """Run idempotent commands, each on the server that owns its first key; one round trip per server.
+
+        Replies come in the order of the commands; the first error among them is raised once all are there.
+        """
+        keys = [command[1] for command in commands]
+
+        def run(pool: ConnectionPool, indices: Sequence[int]) -> list[Any]:
+            return pool.execute([commands[index] for index in indices], idempotent=True)
+
+        return self._run(lambda: self._on_owners(keys, run), *keys)
+
     def set_values(self, values: Mapping[bytes, Argument]) -> None:
         """Store values in one round trip per server."""
-
-        def store() -> list[Any]:
-            return self._on_owners(
-                list(values),
-                lambda pool, keys: pool.execute([(b"SET", k, values[k]) for k in keys], idempotent=True),
-            )
-
-        self._run(store, *values)
+        self.each([(b"SET", key, value) for key, value in values.items()])
 
     def receive(self, keys: Sequence[bytes], place: Place) -> list[int | None]:
         """Read many values, each into the memory that `place(index, size)` returns for it.
@@ -141,22 +146,16 @@ class Database:
         index, when a connection broke. A key that holds something else than a string raises StoreReplyError, after
         all others were received.
         """
-        if not self.is_cluster:
-            return self._run(lambda: self._pool(self.address).receive(keys, place), *keys)
-        index_of = {key: index for index, key in enumerate(keys)}
 
-        def receive_part(pool: ConnectionPool, part: Sequence[bytes]) -> list[Any]:
-            return pool.receive(part, lambda i, size: place(index_of[part[i]], size))
+        def receive_part(pool: ConnectionPool, indices: Sequence[int]) -> list[Any]:
+            part = [keys[index] for index in indices]
+            return pool.receive(part, lambda i, size: place(indices[i], size))
 
         return self._run(lambda: self._on_owners(keys, receive_part), *keys)
 
     def hashes(self, keys: Sequence[bytes]) -> list[dict[bytes, bytes]]:
         """Read many hashes in one round trip per server; an empty one where a key does not exist."""
-
-        def ask(pool: ConnectionPool, part: Sequence[bytes]) -> list[Any]:
-            return pool.execute([(b"HGETALL", key) for key in part], idempotent=True)
-
-        replies = self._run(lambda: self._on_owners(keys, ask), *keys)
+        replies = self.each([(b"HGETALL", key) for key in keys])
         return [dict(zip(reply[::2], reply[1::2], strict=True)) for reply in replies]
 
     # Looking for keys
@@ -170,11 +169,7 @@ class Database:
 
     def exist(self, keys: Sequence[bytes]) -> list[bool]:
         """Tell for each key whether it exists, in one round trip per server."""
-
-        def ask(pool: ConnectionPool, part: Sequence[bytes]) -> list[Any]:
-            return pool.execute([(b"EXISTS", key) for key in part], idempotent=True)
-
-        return [reply == 1 for reply in self._run(lambda: self._on_owners(keys, ask), *keys)] if keys else []
+        return [reply == 1 for reply in self.each([(b"EXISTS", key) for key in keys])]
 
     def similar_keys(self, key: bytes, limit: int = 3) -> list[str]:
         """List the existing keys whose names come nearest to one, nearest first, from a bounded search."""
@@ -207,18 +202,19 @@ class Database:
         return self._pool(ServerAddress(node.host, node.port))
 
     def _on_owners(
-        self, keys: Sequence[bytes], operation: Callable[[ConnectionPool, Sequence[bytes]], list[Any]]
+        self, keys: Sequence[Any], operation: Callable[[ConnectionPool, Sequence[int]], list[Any]]
     ) -> list[Any]:
-        """Run an operation per server on the keys that it owns; return the results in the order of the keys."""
+        """Run an operation per server on the indices of its keys; return the results in the order of the keys."""
         if not self.is_cluster:
-            return operation(self._pool(self.address), keys)
-        by_owner: dict[ConnectionPool, list[bytes]] = {}
-        for key in dict.fromkeys(keys):
-            by_owner.setdefault(self._owner(key), []).append(key)
-        results: dict[bytes, Any] = {}
-        for pool, part in by_owner.items():
-            results.update(zip(part, operation(pool, part), strict=True))
-        return [results[key] for key in keys]
+            return operation(self._pool(self.address), range(len(keys))) if keys else []
+        by_owner: dict[ConnectionPool, list[int]] = {}
+        for index, key in enumerate(keys):
+            by_owner.setdefault(self._owner(key), []).append(index)
+        results: list[Any] = [None] * len(keys)
+        for pool, indices in by_owner.items():
+            for index, result in zip(indices, operation(pool, indices), strict=True):
+                results[index] = result
+        return results
 
     def _pool(self, address: ServerAddress) -> ConnectionPool:
         return self._pools.setdefault(address, ConnectionPool(address, self.settings))
