@@ -177,8 +177,10 @@ class Experiment:
     def start(
         self, *entities: Entity, block: bool = True, summary: bool = False, kill_on_interrupt: bool = True
     ) -> None:
-        """Start databases, each until it answers, then ensembles, then models; with `block` wait for all programs.
+        """Start databases, each until it answers, then ensembles, then models.
 
+        With `block`, a call that starts programs returns when none of the experiment's runs any more, earlier ones
+        included, as in SmartSim (`wait(model)` waits for one); a database alone never blocks.
         Everything is checked before anything starts, and what this call started is stopped when a start fails.
         A program that fails is logged with its last words the moment it ends; it stops nothing else and raises nothing:
         ask `get_status` or `summary`. A database that runs already is taken as it is. Files that `generate` did not put
@@ -204,7 +206,7 @@ class Experiment:
             except Exception:
                 self._stop(self._runs[before:])
                 raise
-            if block:
+            if block and chosen.programs:
                 supervisor.wait(self._jobs_of_programs())
 
     def stop(self, *entities: Entity, grace_s: float = GRACE_S) -> None:
@@ -303,6 +305,7 @@ class Experiment:
 
     def _start_program(self, model: Model, kill_on_interrupt: bool) -> None:
         folder = Path(model.path)
+        out, err = folder / f"{model.name}.out", folder / f"{model.name}.err"
         if self._generated.get(model.name) is not model.files:
             place_files(model.files, folder, model.params)
         command = Command(
@@ -314,9 +317,10 @@ class Experiment:
                 reads_from=[entity.name for entity in model.incoming_entities],
                 writes_as=model.name if model.query_key_prefixing() else None,
                 own=model.run_settings.env_vars,
+                log=err,
             ),
-            out=folder / f"{model.name}.out",
-            err=folder / f"{model.name}.err",
+            out=out,
+            err=err,
         )
         self._note_run(model, supervisor.launch(model.name, command, on_end=report_failure), kill_on_interrupt)
 

@@ -7,7 +7,8 @@ Each job therefore carries a mark in the environment of its first process, which
     SMARTML_JOB=3f2a91c0-1/77e01b2d-4 a job that job 1, an owner itself, has started: it belongs to both
 
 A process belongs to a job when its mark names that job. Where no mark can be read (the environment was cleared,
-or overwritten by a program that sets its own title), its session or its parent decides.
+or overwritten by a program that sets its own title), its session or its parent decides. Only what sheds all three
+escapes.
 
 The guardian is this file run as a script: one small process beside each owner, in a session of its own. It holds
 the read end of a pipe whose write end only the owner has. When the owner ends, in whatever way, the kernel closes

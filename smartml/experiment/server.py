@@ -240,5 +240,5 @@ def _holder(port: int) -> str:
     with contextlib.suppress(psutil.Error, OSError):
         for held in psutil.net_connections("tcp"):
             if held.laddr and held.laddr.port == port and held.status == psutil.CONN_LISTEN and held.pid:
-                return f"pid {held.pid} ({' '.join(psutil.Process(held.pid).cmdline())})"
+                return f"pid {held.pid} ({' '.join(psutil.Process(held.pid).cmdline())[:80]})"
     return "another program"

@@ -27,4 +27,4 @@ def summary_table(runs: Iterable[tuple[str, int, Job]], style: str) -> str:
     console = Console(file=io.StringIO(), width=10_000, color_system=None, markup=False, highlight=False)
     with console.capture() as captured:
         console.print(table)
-    return "\n".join(line.rstrip() for line in captured.get().strip("\n").splitlines())
+    return "\n".join(line.rstrip() for line in captured.get().splitlines() if line.strip())

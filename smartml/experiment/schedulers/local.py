@@ -102,16 +102,20 @@ def child_environment(
     reads_from: Iterable[str] = (),
     writes_as: str | None = None,
     own: Mapping[str, str | None] | None = None,
+    log: Path | None = None,
 ) -> dict[str, str]:
     """Return the environment of a program: the caller's, what finds the databases, and the program's own on top.
 
     `databases` maps identifier -> addresses. The caller's SSDB... are kept only when the experiment has no database,
     so that a script may use one that it did not start; SSKEYIN and SSKEYOUT describe the caller, never its programs.
+    `log` is where a SmartRedis client reports what went wrong; on the standard output it would get between results.
     """
     stale = ("SSKEYIN", "SSKEYOUT", *(("SSDB", "SR_DB_TYPE") if databases else ()))
     environment = {name: value for name, value in caller.items() if not _is_one_of(name, stale)}
     environment.setdefault("PYTHONUNBUFFERED", "1")  # Output that can be followed, and is there after a crash.
-    environment.setdefault("SR_LOG_LEVEL", "INFO")
+    environment.setdefault("SR_LOG_LEVEL", "INFO")  # Without it, and a file, every client begins with a warning.
+    if log is not None:
+        environment.setdefault("SR_LOG_FILE", str(log))
     for identifier, addresses in databases.items():
         environment |= _database_variables(identifier, addresses, reads_from, writes_as, caller)
     if not databases:
