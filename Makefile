@@ -1,0 +1,74 @@
+# `make demo` and `make test` set up everything they need in .venv, and may be run again at any time.
+#
+#   make demo              the tutorial: a simulation feeds a network while it runs (FRAMEWORK=keras for Keras)
+#   make test              linters, type checker and all tests but the long ones
+#   make test-long         the tests that take minutes
+#   make test-pythons      the tests that need no framework, on every Python from 3.10 to 3.13 found here
+#   make benchmark         measurements, printed as tables
+#   make clean             remove what the above made
+#
+# PYTHON=python3.12 chooses another interpreter; VENV names another environment to go with it.
+
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.10; do \
+	$$p -c 'import sys; assert sys.version_info >= (3, 10)' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+
+# PyTorch's small CPU build is pinned for Python 3.11; elsewhere the demo and the tests use Keras on TensorFlow.
+ifeq ($(VERSION),3.11)
+FRAMEWORK ?= torch
+DEMO_EXTRAS := torch,keras,tutorials
+TEST_EXTRAS := torch,test
+else
+FRAMEWORK ?= keras
+DEMO_EXTRAS := keras,tensorflow,tutorials
+TEST_EXTRAS := test
+endif
+
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint test-long test-pythons benchmark clean python-found
+
+demo: $(VENV)/.demo
+	$(BIN)/smartml demo --framework $(FRAMEWORK)
+
+test: lint
+	$(BIN)/python -m pytest -m "not long"
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+test-long: $(VENV)/.test
+	$(BIN)/python -m pytest -m long
+
+test-pythons:
+	.ci/test-pythons
+
+benchmark: $(VENV)/.test
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+$(BIN)/python: | python-found
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp each for what is installed. What they depend on makes them stale when the dependencies change.
+$(VENV)/.demo: setup.cfg pyproject.toml constraints.txt $(BIN)/python
+	@echo "Installing smartml[$(DEMO_EXTRAS)] into $(VENV); this takes about a minute the first time."
+	$(INSTALL) -e ".[$(DEMO_EXTRAS)]"
+	touch $@
+
+$(VENV)/.test: setup.cfg pyproject.toml constraints.txt $(BIN)/python
+	@echo "Installing smartml[$(TEST_EXTRAS)] into $(VENV); this takes some minutes the first time."
+	$(INSTALL) -e ".[$(TEST_EXTRAS)]"
+	touch $@
+
+python-found:
+	@test -n "$(VERSION)" || { echo "smartml needs Python 3.10 or later, and none was found:" \
+		"install it (Debian, Ubuntu: apt-get install python3 python3-venv), or name one by PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) has no venv module:" \
+		"install it (Debian, Ubuntu: apt-get install python$(VERSION)-venv)" >&2; exit 1; }
+
+clean:
+	rm -rf $(VENV) .venvs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis smartml-demo*
