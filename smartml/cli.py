@@ -83,14 +83,14 @@ def db() -> None:
 @_plain_errors
 def start(path: Path, identifier: str, foreground: bool, **options: Any) -> None:
     """Start a database, which goes on when this command has ended."""
+    # What a container or a batch system sends to end a program: leave in order, which stops the database.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     database = Orchestrator(path, db_identifier=identifier, detach=not foreground, **options)
     database.start()
     click.echo(f"database {identifier!r} answers at {database.address}, pid {database.pid}, log {database.log}")
     click.echo(f"for programs:  export SSDB={database.address} SR_DB_TYPE=Standalone")
     click.echo(f"to stop it:    smartml db stop --path {shlex.quote(str(database.path))}")
     if foreground:
-        # What a container or a batch system sends to end a program: leave in order, which stops the database.
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
         supervisor.wait([database.job] if database.job else [])
 
 
