@@ -358,7 +358,9 @@ class Experiment:
         except KeyboardInterrupt:
             running = [run for run in self._runs if not run.job.is_over]
             if kill:
-                logger.warning("interrupted: stopping %s", names_with_pids(run.job for run in running) or "nothing")
+                if running:
+                    jobs = (run.job for run in running)
+                    logger.warning("interrupted: stopping %s", names_with_pids(jobs, at_most=8))
                 self._stop(running)
             else:
                 supervisor.hand_over(run.job for run in running)

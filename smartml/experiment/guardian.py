@@ -16,12 +16,14 @@ that end, and the guardian ends every job it was told of. Lines on the pipe (`li
 
     + <mark>                  a job is about to start
     = <mark> <pid> <created>  its first process, and that process's creation time
-    - <mark>                  the job is the owner's no more
+    / <mark> <folder>         a folder (its path in hex) to delete after the job
+    - <mark>                  the job and its folder are the owner's no more
 """
 
 import contextlib
 import os
 import selectors
+import shutil
 import signal
 import sys
 import time
@@ -169,20 +171,24 @@ def _wait_until_gone(processes: Iterable[psutil.Process], until: float) -> None:
             delay_s = min(2 * delay_s, 0.05)
 
 
-def _apply(lines: bytes, jobs: dict[str, Root | None]) -> bytes:
-    """Apply the complete lines to the table of jobs; return the rest, an unfinished line."""
+def _apply(lines: bytes, jobs: dict[str, Root | None], folders: dict[str, bytes]) -> bytes:
+    """Apply the complete lines to the tables of jobs and folders; return the rest, an unfinished line."""
     *complete, rest = lines.split(b"\n")
     for line in complete:
-        act, mark, *root = line.decode().split(" ")
+        act, mark, *more = line.decode().split(" ")
         if act == "-":
             jobs.pop(mark, None)
+            folders.pop(mark, None)
+        elif act == "/":
+            folders[mark] = bytes.fromhex(more[0])
         else:
-            jobs[mark] = Root(int(root[0]), float(root[1])) if root else None
+            jobs[mark] = Root(int(more[0]), float(more[1])) if more else None
     return rest
 
 
 def _guard(owner: int) -> None:
     jobs: dict[str, Root | None] = {}
+    folders: dict[str, bytes] = {}
     rest = b""
     os.set_blocking(0, False)
     selector = selectors.DefaultSelector()
@@ -197,11 +203,13 @@ def _guard(owner: int) -> None:
         is_owned = ready == {0}
         try:
             while chunk := os.read(0, 65536):
-                rest = _apply(rest + chunk, jobs)
+                rest = _apply(rest + chunk, jobs, folders)
             is_owned = False
         except BlockingIOError:
             continue
     end_processes(jobs)
+    for folder in folders.values():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,9 @@ class Lifeline:
         self._lock = threading.Lock()
         # Started with the first job.
         self._guardian: subprocess.Popen[bytes] | None = None
-        # What the guardian was told, to tell it again to a successor.
+        # What the guardian was told, to tell it again to a successor: jobs, and folders to delete after them.
         self._jobs: dict[str, Root | None] = {}
+        self._folders: dict[str, Path] = {}
         # Marks of this process begin with these letters, and count.
         self._owner = secrets.token_hex(8)
         self._count = 0
@@ -41,11 +42,18 @@ class Lifeline:
             self._jobs[mark] = root
             self._tell(_line(mark, root))
 
+    def add_folder(self, mark: str, folder: Path) -> None:
+        """Have a folder deleted after a job that is under guard."""
+        with self._lock:
+            self._folders[mark] = folder
+            self._tell(_folder_line(mark, folder))
+
     def release(self, mark: str) -> None:
-        """Let a job outlive this process."""
+        """Let a job outlive this process, and its folder stay."""
         with self._lock:
             if mark in self._jobs:
                 del self._jobs[mark]
+                self._folders.pop(mark, None)
                 self._tell(f"- {mark}\n")
 
     def close(self) -> None:
@@ -53,6 +61,7 @@ class Lifeline:
         with self._lock:
             process, self._guardian = self._guardian, None
             self._jobs.clear()
+            self._folders.clear()
         if process and process.stdin:
             process.stdin.close()
             process.wait()
@@ -67,7 +76,8 @@ class Lifeline:
     def _tell(self, line: str) -> None:
         if self._guardian is None:
             self._guardian = _start_guardian()
-            line = "".join(_line(mark, root) for mark, root in self._jobs.items())
+            lines = [_line(mark, root) for mark, root in self._jobs.items()]
+            line = "".join(lines + [_folder_line(mark, folder) for mark, folder in self._folders.items()])
         assert self._guardian.stdin is not None
         try:
             self._guardian.stdin.write(line.encode())
@@ -80,6 +90,10 @@ class Lifeline:
 
 def _line(mark: str, root: Root | None) -> str:
     return f"= {mark} {root.pid} {root.created}\n" if root else f"+ {mark}\n"
+
+
+def _folder_line(mark: str, folder: Path) -> str:
+    return f"/ {mark} {os.fsencode(folder).hex()}\n"
 
 
 def _start_guardian() -> subprocess.Popen[bytes]:

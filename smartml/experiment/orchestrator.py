@@ -383,11 +383,20 @@ class Orchestrator:
         )
         self._is_up = False
         host = self._addresses[0]
-        job = supervisor.launch(self.name, command, on_end=self._on_end, is_service=True, detach=self.detach)
+        job = supervisor.launch(
+            self.name,
+            command,
+            on_end=self._on_end,
+            is_service=True,
+            detach=self.detach,
+            scratch=folder if self._is_temporary else None,
+        )
         try:
             wait_until_ready(job, host, port, self.startup_timeout_s)
         except BaseException:
             supervisor.stop([job])
+            # Its log is wanted now.
+            supervisor.release([job])
             raise
         self._job = job
         self._record = ServerRecord(
@@ -411,6 +420,7 @@ class Orchestrator:
         if job.is_cancelled and self._is_up:
             self._clean_up()
         elif self._is_up:
+            supervisor.release([job])
             logger.error("database %s is gone: %s; %s", self.name, job.ending, job.last_words)
 
     def _clean_up(self) -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import psutil
 
@@ -114,15 +115,19 @@ class Supervisor:
         on_end: OnEnd,
         is_service: bool = False,
         detach: bool = False,
+        scratch: Path | None = None,
     ) -> Job:
         """Start a program. It ends with this process unless `detach`; services end after all others.
 
+        `scratch` is a folder to delete when this process ends, whether it still can or not.
         The output files of an earlier run are kept (see `keep_earlier`). Raises LaunchError.
         """
         mark = lifeline.new_mark()
         if not detach:
             # Before the start: this process may be killed at any moment.
             lifeline.add(mark)
+            if scratch is not None:
+                lifeline.add_folder(mark, scratch)
         try:
             process = _start(command, _marked(command.environment, mark, detach))
         except OSError as error:
@@ -156,7 +161,7 @@ class Supervisor:
             logger.error("processes %s do not end, not even by SIGKILL", ", ".join(map(str, left)))
 
     def release(self, jobs: Iterable[Job]) -> None:
-        """Let the jobs outlive this process."""
+        """Let the jobs outlive this process, and what they leave behind stay."""
         for job in jobs:
             self._owned.pop(job.mark, None)
             lifeline.release(job.mark)
@@ -175,7 +180,7 @@ class Supervisor:
         jobs = [job for job in list(self._owned.values()) if not job.is_over]
         programs = [job for job in jobs if not job.is_service]
         if programs:
-            logger.warning("the script has ended: stopping %s", names_with_pids(programs))
+            logger.warning("the script has ended: stopping %s", names_with_pids(programs, at_most=8))
         self.stop(programs)
         self.stop(job for job in jobs if job.is_service)
         # What ended jobs left behind, the guardian finds by their marks.
@@ -209,9 +214,11 @@ def report_failure(job: Job) -> None:
         logger.error("%s failed: %s; %s", job.name, job.ending, job.last_words)
 
 
-def names_with_pids(jobs: Iterable[Job]) -> str:
+def names_with_pids(jobs: Iterable[Job], at_most: int | None = None) -> str:
     """Return the jobs as people want them in a message: `producer (pid 4711), trainer (pid 4712)`."""
-    return ", ".join(f"{job.name} (pid {job.pid})" for job in jobs)
+    names = [f"{job.name} (pid {job.pid})" for job in jobs]
+    more = f" and {len(names) - at_most} more" if at_most and len(names) > at_most else ""
+    return ", ".join(names[:at_most]) + more
 
 
 def was_interrupted() -> bool:

@@ -91,6 +91,17 @@ def test_a_killed_guardian_is_replaced_at_the_next_start(launched, alive, eventu
     eventually(lambda: not any(alive(pid) for pid in pids))
 
 
+@pytest.mark.parametrize("ending", ["", "os.kill(os.getpid(), 9)"])
+def test_the_database_s_temporary_folder_goes_too(script, alive, eventually, ending):
+    process = script(
+        "import os\nfrom smartml.experiment import Orchestrator\n"
+        f"db = Orchestrator(port=0); db.start(); print(db.path, flush=True)\n{ending}"
+    )
+    folder = process.stdout.readline().strip()
+    process.wait()
+    eventually(lambda: not os.path.exists(folder))
+
+
 def test_a_forked_worker_keeps_nothing_alive_and_stops_nothing(launched, alive, eventually):
     # A worker of the script (a data loader, say) holds copies of its file descriptors, and may outlive it.
     process, pids = launched(

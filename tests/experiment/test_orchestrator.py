@@ -248,23 +248,23 @@ def server_script(monkeypatch, tmp_path):
     return write
 
 
-def test_a_server_that_dies_at_start_is_reported_with_its_last_words(server_script, caplog):
+def test_a_server_that_dies_at_start_is_reported_with_its_last_words(server_script, tmp_path, caplog):
     server_script("#!/bin/sh\necho the disk is on fire\nexit 3\n")
     with pytest.raises(ServerStartError, match=r"exit code 3 (.|\n)*last lines of .*\nthe disk is on fire"):
-        Orchestrator(port=0).start()
+        Orchestrator(tmp_path, port=0).start()
     assert not caplog.records
 
 
-def test_a_server_program_of_the_wrong_format_is_reported(server_script):
+def test_a_server_program_of_the_wrong_format_is_reported(server_script, tmp_path):
     server_script("neither a script nor a binary")
     with pytest.raises(ServerStartError, match="server"):
-        Orchestrator(port=0).start()
+        Orchestrator(tmp_path, port=0).start()
 
 
 def test_a_server_that_never_answers_is_stopped_and_reported(server_script, read_eventually, alive, tmp_path):
     server_script(f"#!/bin/sh\necho $$ > '{tmp_path}/pid'\nexec sleep 100\n")
     with pytest.raises(ServerStartError, match=r"did not answer within 0.5 s.*startup_timeout_s"):
-        Orchestrator(port=0, startup_timeout_s=0.5).start()
+        Orchestrator(tmp_path, port=0, startup_timeout_s=0.5).start()
     assert not alive(int(read_eventually(tmp_path / "pid")[0]))
 
 
@@ -277,8 +277,8 @@ def test_a_wrapper_around_the_server_works_and_leaves_nothing(server_script, mon
     assert not alive(pid)
 
 
-def test_a_database_that_dies_is_reported_with_its_log(caplog, eventually, each_server):
-    db = Orchestrator(port=0)
+def test_a_database_that_dies_is_reported_with_its_log(caplog, eventually, each_server, tmp_path):
+    db = Orchestrator(tmp_path, port=0)
     db.start()
     os.kill(db.pid, signal.SIGKILL)
     eventually(lambda: caplog.records)
