@@ -187,7 +187,7 @@ class Experiment:
         in place are put there now. Output goes to `<path>/<name>.out` and `.err`; that of earlier runs is kept as
         `<name>.1.out`, `<name>.2.out`, ...
 
-        Ctrl-C stops everything that this experiment started, children's children too; with
+        Ctrl-C stops everything that this experiment started and that is not detached, children's children too; with
         `kill_on_interrupt=False` the programs go on, unwatched, and are listed in a warning.
         Raises ServerStartError, LaunchError, DuplicateNameError, AlreadyStartedError.
         """
@@ -210,10 +210,13 @@ class Experiment:
                 supervisor.wait(self._jobs_of_programs())
 
     def stop(self, *entities: Entity, grace_s: float = GRACE_S) -> None:
-        """Stop models, then ensembles, then databases; what has ended is left alone.
+        """Stop models, then ensembles, then databases, by default all that were started; what has ended is left alone.
 
         Every process of a program is asked to end, and killed after `grace_s`. Raises NotStartedError.
         """
+        if not entities:
+            self._stop(self._runs, grace_s)
+            return
         chosen = self._sorted(entities)
         jobs = [self._latest_run(model).job for model in chosen.programs]
         for database in chosen.databases:
@@ -344,19 +347,20 @@ class Experiment:
             raise NotStartedError(f"{model.name!r} was never started by experiment {self.name!r}")
         return run
 
-    def _stop(self, runs: Iterable[Run]) -> None:
+    def _stop(self, runs: Iterable[Run], grace_s: float = GRACE_S) -> None:
         running = [run for run in runs if not run.job.is_over]
-        supervisor.stop(run.job for run in running if isinstance(run.entity, Model))
+        supervisor.stop((run.job for run in running if isinstance(run.entity, Model)), grace_s)
         for run in running:
             if isinstance(run.entity, Orchestrator):
-                run.entity.stop()
+                run.entity.stop(grace_s)
 
     @contextlib.contextmanager
     def _handling_interrupt(self, kill: bool) -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt:
-            running = [run for run in self._runs if not run.job.is_over]
+            # A detached database was to stay in any case.
+            running = [run for run in self._runs if not run.job.is_over and not getattr(run.entity, "detach", False)]
             if kill:
                 if running:
                     jobs = (run.job for run in running)

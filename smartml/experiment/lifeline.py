@@ -106,8 +106,8 @@ def _start_guardian() -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         bufsize=0,
         cwd="/",
-        # Without a mark of its own: an owner that is itself a job must not lose its guardian to its own owner's.
-        env={name: value for name, value in os.environ.items() if name != MARK_VARIABLE},
+        # A mark of no job: when the owner is itself a job, its guardian must not be ended with it, before its work.
+        env={**os.environ, MARK_VARIABLE: "guardian"},
         start_new_session=True,
     )
 

@@ -273,8 +273,7 @@ class Orchestrator:
             except StoreError as error:
                 logger.error("database %s cannot save its data, and is stopped without: %s", self.name, error)
             self._end(record, grace_s)
-        if self._job is None:
-            self._clean_up()
+        self._remove_record()
 
     def __enter__(self) -> "Orchestrator":
         if not self.is_running:
@@ -423,8 +422,11 @@ class Orchestrator:
             supervisor.release([job])
             logger.error("database %s is gone: %s; %s", self.name, job.ending, job.last_words)
 
-    def _clean_up(self) -> None:
+    def _remove_record(self) -> None:
         if self.checkpoint_file:
             Path(self.checkpoint_file).unlink(missing_ok=True)
+
+    def _clean_up(self) -> None:
+        self._remove_record()
         if self._is_temporary and self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)

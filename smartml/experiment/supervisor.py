@@ -103,6 +103,10 @@ class Supervisor:
     """Start, watch and stop jobs. One thread per job sleeps until its program ends; nothing polls."""
 
     def __init__(self) -> None:
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Forget every job, in a forked child: they belong to its parent."""
         self._changed = threading.Condition()
         # Jobs to end with this process.
         self._owned: dict[str, Job] = {}
@@ -185,10 +189,6 @@ class Supervisor:
         self.stop(job for job in jobs if job.is_service)
         # What ended jobs left behind, the guardian finds by their marks.
         lifeline.close()
-
-    def abandon(self) -> None:
-        """Forget every job, in a forked child: they belong to its parent."""
-        self.__dict__.update(Supervisor().__dict__)
 
     def _own(self, job: Job) -> None:
         if not self._owned:

@@ -86,7 +86,7 @@ def exp(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made = Experiment("exp")
     yield made
-    made._stop(made._runs)
+    made.stop()
 
 
 @pytest.fixture

@@ -160,7 +160,7 @@ def test_an_experiment_inside_a_program_of_another_ends_with_it(script, alive, e
     (tmp_path / "inner.py").write_text(
         "import time\n"
         "from smartml.experiment import Orchestrator\n"
-        "db = Orchestrator(port=0); db.start(); print(db.pid); time.sleep(100)\n"
+        "db = Orchestrator(port=0); db.start(); print(db.pid, db.path); time.sleep(100)\n"
     )
     process = script(
         "import time\n"
@@ -172,9 +172,10 @@ def test_an_experiment_inside_a_program_of_another_ends_with_it(script, alive, e
         "print(open('exp/inner/inner.out').read(), flush=True)\n"
         "time.sleep(100)\n"
     )
-    pid = int(process.stdout.readline())
+    pid, folder = process.stdout.readline().split()
     process.kill()
-    eventually(lambda: not alive(pid))
+    eventually(lambda: not alive(int(pid)))
+    eventually(lambda: not os.path.exists(folder))
 
 
 def test_strangers_are_left_alone(launched, alive, eventually):

@@ -286,6 +286,8 @@ def test_a_database_that_dies_is_reported_with_its_log(caplog, eventually, each_
     assert "Ready to accept connections" in caplog.text
     assert db.status == "Failed"
     db.stop()
+    # The record is gone, the log stays.
+    assert (tmp_path / "orchestrator_0.out").exists() and not (tmp_path / "orchestrator.json").exists()
 
 
 def test_a_database_that_hangs_is_killed_when_stopped(alive):
