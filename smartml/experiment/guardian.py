@@ -213,7 +213,4 @@ def _guard(owner: int) -> None:
 
 
 if __name__ == "__main__":
-    # Whoever signals a whole group or job means the owner; the guardian ends after it.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
     _guard(int(sys.argv[2]))

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +12,8 @@ import psutil
 
 from smartml.experiment import guardian
 from smartml.experiment.guardian import MARK_VARIABLE, Root
+
+_NOT_FOR_GUARDIANS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Lifeline:
@@ -99,17 +102,23 @@ def _folder_line(mark: str, folder: Path) -> str:
 def _start_guardian() -> subprocess.Popen[bytes]:
     """Start the guardian; it reads what it is told once it is up, so nobody waits for it."""
     psutil_folder = Path(psutil.__file__).parent.parent
-    return subprocess.Popen(
-        [sys.executable, "-I", guardian.__file__, str(psutil_folder), str(os.getpid())],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        bufsize=0,
-        cwd="/",
-        # A mark of no job: when the owner is itself a job, its guardian must not be ended with it, before its work.
-        env={**os.environ, MARK_VARIABLE: "guardian"},
-        start_new_session=True,
-    )
+    # Whoever signals a whole group or job means the owner; the guardian ends after it. It inherits the blocked signals,
+    # so that there is no moment at its start when one of them ends it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_GUARDIANS)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-I", guardian.__file__, str(psutil_folder), str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            cwd="/",
+            # A mark of no job: when the owner is itself a job, its guardian must not be ended with it, before its work.
+            env={**os.environ, MARK_VARIABLE: "guardian"},
+            start_new_session=True,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 lifeline = Lifeline()
