@@ -148,7 +148,7 @@ def test_what_a_finished_program_left_in_the_background_ends_with_the_script(scr
         f"model = exp.create_model('leaver', exp.create_run_settings('python', ['-c', {leaver!r}]))\n"
         "exp.start(model)\n"
         "print(open('exp/leaver/leaver.out').read(), flush=True)\n"
-        "input()\n"
+        "time.sleep(100)\n"
     )
     pid = int(process.stdout.readline())
     assert alive(pid)
