@@ -6,7 +6,8 @@ SmartMLError
 ├── MissingDependencyError (ImportError)  an optional package is not installed: install the extra it names
 ├── StoreError                            the database
 │   ├── StoreConnectionError (ConnectionError)  no server there, or it went away: start it, retry
-│   │   └── StoreTimeoutError (TimeoutError)    no answer in time: retry, or allow more time
+│   │   ├── StoreTimeoutError (TimeoutError)    no answer in time: retry, or allow more time
+│   │   └── StoreProtocolError                  what answers is no Redis: fix the address
 │   ├── StoreReplyError                   the server refused the command: read its reason
 │   ├── NotFoundError (KeyError)          nothing is stored under that name: fix the name, or wait
 │   │   ├── TensorNotFoundError
@@ -57,6 +58,10 @@ class StoreConnectionError(StoreError, ConnectionError):
 
 class StoreTimeoutError(StoreConnectionError, TimeoutError):
     """The server did not answer within the time allowed."""
+
+
+class StoreProtocolError(StoreConnectionError):
+    """What answers at the address does not speak the Redis protocol."""
 
 
 class StoreReplyError(StoreError):

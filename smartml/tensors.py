@@ -8,11 +8,12 @@ A value is one string of bytes, integers little endian, payload in C order and l
 
 The description stands behind the payload so that a writer appends it without moving the payload, and a reader
 that knows the shape receives the payload straight into its destination, aligned. Dtype codes 1 to 8 are the
-numbers that SmartRedis gives its types; 9 to 15 are smartml's own.
+numbers that SmartRedis gives its types; 9 to 15 are smartml's own. An element of bool is a byte 0 or 1.
 """
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -83,75 +84,117 @@ def describe(array: NDArray[Any]) -> TensorDescription:
 
     Raises ArgumentTypeError for a dtype without a code and ArgumentValueError for more than 32 dimensions.
     """
-    _dtype_code(array.dtype)
-    if array.ndim > MAX_DIMENSIONS:
-        raise ArgumentValueError(f"a tensor has at most {MAX_DIMENSIONS} dimensions, this array has {array.ndim}")
-    return TensorDescription(array.dtype.newbyteorder("<"), array.shape)
+    return _describe(array.dtype, array.shape)[0]
 
 
-def encode(array: Any) -> tuple[memoryview, bytes]:
+# The tensors of one run have few different shapes: their descriptions are made once.
+@lru_cache(maxsize=1024)
+def _describe(dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[TensorDescription, bytes]:
+    _dtype_code(dtype)
+    if len(shape) > MAX_DIMENSIONS:
+        raise ArgumentValueError(f"a tensor has at most {MAX_DIMENSIONS} dimensions, this array has {len(shape)}")
+    description = TensorDescription(dtype.newbyteorder("<"), shape)
+    return description, description.to_bytes()
+
+
+def as_tensor(data: Any) -> NDArray[Any]:
+    """Return data as an array that can be stored, without a copy where it is one.
+
+    Anything with an `__array__` method is taken (a torch tensor on the CPU, say). Raises ArgumentTypeError for what is
+    not an array, for a dtype that the format does not know, and for masked arrays, whose mask it cannot hold;
+    ArgumentValueError for more than 32 dimensions.
+    """
+    if isinstance(data, np.ma.MaskedArray):
+        raise ArgumentTypeError("a masked array cannot be stored: call .filled(value) or .compressed() first")
+    array = data if isinstance(data, np.ndarray) else _converted(data)
+    _describe(array.dtype, array.shape)
+    return array
+
+
+def _converted(data: Any) -> NDArray[Any]:
+    if not hasattr(data, "__array__"):
+        raise ArgumentTypeError(f"a tensor must be a numpy array, not {type(data).__name__}: {data!r:.80}")
+    try:
+        return np.asarray(data)
+    except (TypeError, ValueError, RuntimeError) as error:
+        # A torch tensor that needs gradients or lies on a GPU, for one.
+        raise ArgumentTypeError(f"{type(data).__name__} cannot be turned into a numpy array: {error}") from error
+
+
+def encode(data: Any) -> tuple[memoryview, bytes]:
     """Split an array into the two parts of its value: payload and description.
 
-    The payload is the array's own memory where it lies in C order and little endian, a copy otherwise. Anything
-    with an `__array__` method is taken (a torch tensor on the CPU, say). Raises ArgumentTypeError for what is not
-    an array, and for masked arrays, whose mask the format cannot hold.
+    The payload is the array's own memory where it lies in C order and little endian, a copy otherwise. Raises as
+    `as_tensor` does.
     """
-    if isinstance(array, np.ma.MaskedArray):
-        raise ArgumentTypeError("a masked array cannot be stored: call .filled(value) or .compressed() first")
-    if not isinstance(array, np.ndarray):
-        if not hasattr(array, "__array__"):
-            raise ArgumentTypeError(f"a tensor must be a numpy array, not {type(array).__name__}: {array!r:.80}")
-        array = np.asarray(array)
-    description = describe(array)
+    array = as_tensor(data)
+    description, end = _describe(array.dtype, array.shape)
     contiguous = np.ascontiguousarray(array, dtype=description.dtype)
-    return contiguous.reshape(-1).view(np.uint8).data, description.to_bytes()
+    return contiguous.reshape(-1).view(np.uint8).data, end
 
 
-def decode(value: "bytes | bytearray | memoryview", key: str) -> NDArray[Any]:
+def decode(value: "bytes | bytearray | memoryview | NDArray[np.uint8]", key: str) -> NDArray[Any]:
     """Return the tensor held by a value, as a view on its memory.
 
     `key` is named in the TensorFormatError that a damaged value raises.
     """
-    view = memoryview(value).cast("B")
-    size = len(view)
-    description = read_description(view[max(0, size - FOOTER_SIZE - 8 * MAX_DIMENSIONS) :], size, key)
-    return as_array(view[: description.payload_size], description)
+    memory = np.frombuffer(value, np.uint8)
+    description = read_description(memory[-FOOTER_SIZE - 8 * MAX_DIMENSIONS :].tobytes(), memory.size, key)
+    array = memory[: memory.size - description.size].view(description.dtype).reshape(description.shape)
+    check_elements(array, key)
+    return array
 
 
-def as_array(payload: memoryview, description: TensorDescription) -> NDArray[Any]:
-    """Return a payload as an array of the described shape and dtype, without a copy."""
-    return np.frombuffer(payload, dtype=np.uint8).view(description.dtype).reshape(description.shape)
+def check_elements(array: NDArray[Any], key: str) -> None:
+    """Make sure that what was received as bool is; raises TensorFormatError that names `key`.
+
+    numpy gives odd answers for a bool that is neither 0 nor 1. In every other dtype all bytes mean something.
+    """
+    if array.dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
+        raise TensorFormatError(f"tensor {key!r} is damaged: bytes of a bool tensor are 0 or 1, not others")
 
 
 def read_description(end: "bytes | memoryview", value_size: int, key: str) -> TensorDescription:
     """Read and check the description at the end of a value.
 
     `end` holds the last bytes of the value, at least all of its description; `value_size` is the whole length.
-    Raises TensorFormatError that names `key` when the value is not a tensor or does not add up.
+    Raises TensorFormatError that names `key` when the value is not a tensor or does not add up, and
+    MissingDependencyError for bfloat16 without ml_dtypes.
     """
     if value_size < FOOTER_SIZE:
         raise TensorFormatError(f"key {key!r} does not hold a tensor: {value_size} bytes are too few")
-    code, ndim, zero, magic = _FOOTER.unpack(end[-FOOTER_SIZE:])
+    magic = bytes(end[-len(MAGIC) :])
     if magic != MAGIC:
         raise TensorFormatError(f"key {key!r} does not hold a tensor: it ends in {magic!r}, expected {MAGIC!r}")
+    ndim = end[1 - FOOTER_SIZE]
+    try:
+        return _read_description(bytes(end[-FOOTER_SIZE - 8 * ndim :]), value_size)
+    except _DamageError as damage:
+        raise TensorFormatError(f"tensor {key!r} is damaged: {damage}") from None
+
+
+class _DamageError(Exception):
+    """What is wrong with the description of a tensor."""
+
+
+@lru_cache(maxsize=1024)
+def _read_description(end: bytes, value_size: int) -> TensorDescription:
+    code, ndim, zero, _ = _FOOTER.unpack(end[-FOOTER_SIZE:])
     if zero != 0:
-        raise TensorFormatError(f"tensor {key!r} is damaged: reserved bytes are {zero:#06x}, expected 0")
+        raise _DamageError(f"reserved bytes are {zero:#06x}, expected 0")
     if ndim > MAX_DIMENSIONS:
-        raise TensorFormatError(f"tensor {key!r} is damaged: {ndim} dimensions, at most {MAX_DIMENSIONS} are allowed")
-    description_size = 8 * ndim + FOOTER_SIZE
-    if description_size > min(value_size, len(end)):
-        raise TensorFormatError(f"tensor {key!r} is damaged: {value_size} bytes cannot hold {ndim} dimensions")
-    dtype = _dtype_of(code, key)
-    shape = struct.unpack(f"<{ndim}Q", end[len(end) - description_size : len(end) - FOOTER_SIZE])
+        raise _DamageError(f"{ndim} dimensions, at most {MAX_DIMENSIONS} are allowed")
+    if len(end) != 8 * ndim + FOOTER_SIZE:
+        raise _DamageError(f"{value_size} bytes cannot hold {ndim} dimensions")
+    dtype = _dtype_of(code)
+    shape = struct.unpack(f"<{ndim}Q", end[:-FOOTER_SIZE])
     # Zeros apart: numpy refuses (0, 2**63), too.
     if prod(d for d in shape if d) * dtype.itemsize > _MAX_PAYLOAD_SIZE:
-        raise TensorFormatError(f"tensor {key!r} is damaged: the shape {shape} is larger than any memory")
+        raise _DamageError(f"the shape {shape} is larger than any memory")
     description = TensorDescription(dtype, shape)
-    if description.payload_size + description_size != value_size:
-        raise TensorFormatError(
-            f"tensor {key!r} is damaged: {description} takes {description.payload_size + description_size} bytes, "
-            f"the value has {value_size}"
-        )
+    if description.payload_size + description.size != value_size:
+        expected = description.payload_size + description.size
+        raise _DamageError(f"{description} takes {expected} bytes, the value has {value_size}")
     return description
 
 
@@ -166,11 +209,11 @@ def _dtype_code(dtype: np.dtype[Any]) -> int:
         ) from None
 
 
-def _dtype_of(code: int, key: str) -> np.dtype[Any]:
+def _dtype_of(code: int) -> np.dtype[Any]:
     if code == _BFLOAT16_CODE:
         # numpy has no bfloat16 of its own; ml_dtypes gives it one.
-        return np.dtype(require("ml_dtypes", f"reading the bfloat16 tensor {key!r}", "bfloat16").bfloat16)
+        return np.dtype(require("ml_dtypes", "reading a bfloat16 tensor", "bfloat16").bfloat16)
     try:
         return _DTYPES[code]
     except KeyError:
-        raise TensorFormatError(f"tensor {key!r} is damaged: unknown dtype code {code}") from None
+        raise _DamageError(f"unknown dtype code {code}") from None

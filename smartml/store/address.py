@@ -2,10 +2,13 @@
 
 import json
 import os
+import random
+import re
+import shlex
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from numbers import Real
 from urllib.parse import unquote, urlsplit
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, StoreConnectionError
@@ -13,6 +16,12 @@ from smartml.errors import ArgumentTypeError, ArgumentValueError, StoreConnectio
 # Names a file that only its owner can read: {"username": …, "password": …}. Credentials themselves never
 # travel in an environment value.
 AUTH_FILE_VARIABLE = "SMARTML_DB_AUTH"
+
+# A century; what the kernel is told must fit into a C long.
+_LONGEST_TIMEOUT_S = 100 * 365 * 24 * 3600
+_ADDRESS_FORMS = "write 'host:port' or 'unix:///path/of/socket'"
+# Names and IP addresses, IPv6 with its colons and perhaps an interface behind a percent sign.
+_HOST = re.compile(r"[\w.:%-]+")
 
 
 @dataclass(frozen=True)
@@ -57,53 +66,84 @@ class ConnectionSettings:
     # How long to go on knocking at a server that is not there yet.
     connect_timeout_s: float = 5.0
 
+    def __post_init__(self) -> None:
+        if self.cluster is not None:
+            _check_type("cluster", self.cluster, bool, "True, False or None")
+        if self.tls is not None:
+            _check_type("tls", self.tls, TLS, "a smartml.store.TLS or None")
+        for name in ("username", "password"):
+            if getattr(self, name) is not None and not isinstance(getattr(self, name), str):
+                raise ArgumentTypeError(f"{name} must be str or None, not {type(getattr(self, name)).__name__}")
+        if self.username is not None and self.password is None:
+            raise ArgumentValueError(f"user name {self.username!r} is given without a password")
+        for name in ("timeout_s", "connect_timeout_s"):
+            value = getattr(self, name)
+            _check_type(name, value, Real, "a number of seconds")
+            if not 0 < value <= _LONGEST_TIMEOUT_S:
+                raise ArgumentValueError(f"{name} must be above 0 and at most {_LONGEST_TIMEOUT_S} s, not {value}")
+
+    def in_random_order(self) -> list[ServerAddress]:
+        """List the addresses so that many clients spread over the nodes of a cluster."""
+        return random.sample(self.addresses, len(self.addresses))
+
+
+def _check_type(name: str, value: object, expected: type, words: str) -> None:
+    if not isinstance(value, expected):
+        raise ArgumentTypeError(f"{name} must be {words}, not {type(value).__name__}: {value!r:.80}")
+
 
 def parse_addresses(text: str) -> tuple[ServerAddress, ...]:
     """Read `host:port`, `tcp://host:port`, `unix://path`, or several of them separated by commas."""
     if not isinstance(text, str):
-        raise ArgumentTypeError(f"an address is text such as '127.0.0.1:6379', not {type(text).__name__}: {text!r}")
+        raise ArgumentTypeError(f"an address is text such as '127.0.0.1:6379', not {type(text).__name__}: {text!r:.80}")
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts:
-        raise ArgumentValueError(f"{text!r} holds no address; write 'host:port' or 'unix:///path/of/socket'")
+        raise ArgumentValueError(f"{text!r} holds no address; {_ADDRESS_FORMS}")
     return tuple(_parse_address(part) for part in parts)
 
 
 def _parse_address(text: str) -> ServerAddress:
     if text.startswith("unix://"):
-        return ServerAddress(unix_socket=text.removeprefix("unix://"))
+        path = text.removeprefix("unix://")
+        if not path or "\0" in path:
+            raise ArgumentValueError(f"{text!r} is not an address; {_ADDRESS_FORMS}")
+        return ServerAddress(unix_socket=path)
     host, colon, port = text.removeprefix("tcp://").rpartition(":")
     # `[` marks an IPv6 host, whose own colons would hide the one before the port.
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ArgumentValueError(f"{text!r} is not an address; write 'host:port' or 'unix:///path/of/socket'")
+    is_port = port.isascii() and port.isdigit() and 0 < int(port) < 65536
+    if not colon or not is_port or not _HOST.fullmatch(host):
+        hint = "a URL goes to Client.from_url" if "://" in host or "@" in host else _ADDRESS_FORMS
+        raise ArgumentValueError(f"{_without_password(text)!r} is not an address; {hint}")
     return ServerAddress(host, int(port))
 
 
-def settings_from_url(url: str, **changes: object) -> ConnectionSettings:
+def settings_from_url(url: str) -> ConnectionSettings:
     """Read `redis://[user:password@]host:port[/database]`, `rediss://…` (TLS) or `unix://[user:password@]/path`."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("redis", "rediss", "unix"):
-        raise ArgumentValueError(
-            f"{_without_password(url)!r} is not a database URL; it begins redis://, rediss:// or unix://"
-        )
+    if not isinstance(url, str):
+        raise ArgumentTypeError(f"a database URL is text, not {type(url).__name__}: {url!r:.80}")
     try:
+        parts = urlsplit(url)
         port = parts.port or 6379
         database = int(parts.path.strip("/") or 0) if parts.scheme != "unix" else 0
     except ValueError as error:
         raise ArgumentValueError(f"{_without_password(url)!r} is not a database URL: {error}") from error
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise ArgumentValueError(
+            f"{_without_password(url)!r} is not a database URL; it begins redis://, rediss:// or unix://"
+        )
     if parts.scheme == "unix":
-        address = ServerAddress(unix_socket=unquote(parts.path))
+        address = parse_addresses(f"unix://{unquote(parts.path)}")[0]
     else:
         address = ServerAddress(parts.hostname or "127.0.0.1", port)
-    settings = {
-        "addresses": (address,),
-        "found": "given as a URL",
-        "username": unquote(parts.username) if parts.username else None,
-        "password": unquote(parts.password) if parts.password else None,
-        "tls": TLS() if parts.scheme == "rediss" else None,
-        "database": database,
-    }
-    return ConnectionSettings(**{**settings, **changes})  # type: ignore[arg-type]
+    return ConnectionSettings(
+        addresses=(address,),
+        found="given as a URL",
+        username=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+        tls=TLS() if parts.scheme == "rediss" else None,
+        database=database,
+    )
 
 
 def addresses_from_environment(
@@ -123,7 +163,11 @@ def addresses_from_environment(
             "Start this program through an Experiment, or give Client(address='host:port')"
         )
     kind = environ.get(f"SR_DB_TYPE{suffix}")
-    return parse_addresses(value), (kind.lower() == "clustered" if kind else None), f"named by {name}"
+    try:
+        addresses = parse_addresses(value)
+    except ArgumentValueError as error:
+        raise ArgumentValueError(f"the environment variable {name} is wrong: {error}") from error
+    return addresses, (kind.lower() == "clustered" if kind else None), f"named by {name}"
 
 
 def credentials_from_environment(environ: Mapping[str, str]) -> tuple[str | None, str | None]:
@@ -131,20 +175,37 @@ def credentials_from_environment(environ: Mapping[str, str]) -> tuple[str | None
     name = environ.get(AUTH_FILE_VARIABLE)
     if not name:
         return None, None
-    path = Path(name)
     try:
-        mode = stat.S_IMODE(os.stat(path).st_mode)
-        content = json.loads(path.read_text())
-        username, password = content.get("username"), content["password"]
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise StoreConnectionError(
-            f'{AUTH_FILE_VARIABLE} names {name!r}, which cannot be read as {{"username": …, "password": …}}: {error!r}'
-        ) from error
+        with open(name, "rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            text = file.read()
+    except OSError as error:
+        raise StoreConnectionError(f"{AUTH_FILE_VARIABLE} names {name!r}, which cannot be read: {error}") from error
     if mode & 0o077:
-        raise StoreConnectionError(f"{AUTH_FILE_VARIABLE} names {name!r}, which others can read: chmod 600 {name}")
-    return username, password
+        raise StoreConnectionError(
+            f"{AUTH_FILE_VARIABLE} names {name!r}, which others can read: chmod 600 {shlex.quote(name)}"
+        )
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise _bad_credentials(name) from error
+    if not isinstance(content, dict) or not isinstance(content.get("password"), str):
+        raise _bad_credentials(name)
+    username = content.get("username")
+    if username is not None and not isinstance(username, str):
+        raise _bad_credentials(name)
+    return username, content["password"]
 
 
-def _without_password(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+def _bad_credentials(name: str) -> StoreConnectionError:
+    # Nothing of the content: it may be a password.
+    return StoreConnectionError(
+        f'{AUTH_FILE_VARIABLE} names {name!r}, which does not hold {{"username": "…", "password": "…"}} as JSON '
+        "(the user name may be left out)"
+    )
+
+
+def _without_password(text: str) -> str:
+    before, at, address = text.rpartition("@")
+    scheme, slashes, _ = before.partition("://")
+    return f"{scheme}{slashes}…@{address}" if at and slashes else f"…@{address}" if at else text

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -19,7 +19,7 @@ from smartml.store.address import (
 from smartml.store.admin_commands import AdminCommands
 from smartml.store.database import Database
 from smartml.store.dataset_commands import DatasetCommands
-from smartml.store.keys import KeyNames
+from smartml.store.keys import KeyNames, checked_name
 from smartml.store.list_commands import ListCommands
 from smartml.store.tensor_commands import TensorCommands
 
@@ -51,15 +51,17 @@ class Client(TensorCommands, DatasetCommands, ListCommands, AdminCommands):
         timeout_s: float = 60.0,
         connect_timeout_s: float = 5.0,
     ) -> None:
-        if cluster is not None and not isinstance(cluster, bool):
-            raise ArgumentTypeError(f"cluster must be True, False or None, not {type(cluster).__name__}: {cluster!r}")
+        checked_name(logger_name, "logger")
+        if db_identifier is not None:
+            checked_name(db_identifier, "database")
         if address is None:
             addresses, named_cluster, found = addresses_from_environment(os.environ, db_identifier)
             cluster = named_cluster if cluster is None else cluster
         else:
-            addresses = parse_addresses(address if isinstance(address, str) else ",".join(address))
+            texts = [address] if isinstance(address, str) or not isinstance(address, Iterable) else list(address)
+            addresses = tuple(server for text in texts for server in parse_addresses(text))
             found = "given as address"
-        if password is None:
+        if username is None and password is None:
             username, password = credentials_from_environment(os.environ)
         settings = ConnectionSettings(
             addresses, found, cluster, username, password, tls, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s
@@ -77,10 +79,30 @@ class Client(TensorCommands, DatasetCommands, ListCommands, AdminCommands):
         logger.debug("%s: connected to %s", logger_name, self._database.address)
 
     @classmethod
-    def from_url(cls, url: str, *, tls: TLS | None = None, timeout_s: float = 60.0) -> "Client":
-        """Connect to `redis://[user:password@]host:port[/database]`, `rediss://…` (TLS) or `unix:///path`."""
+    def from_url(
+        cls,
+        url: str,
+        *,
+        cluster: bool | None = None,
+        tls: TLS | None = None,
+        timeout_s: float = 60.0,
+        connect_timeout_s: float = 5.0,
+    ) -> "Client":
+        """Connect to `redis://[user:password@]host:port[/database]`, `rediss://…` (TLS) or `unix:///path`.
+
+        Everything that the URL does not say is as for `Client()`, the file with the password included.
+        """
         settings = settings_from_url(url)
-        settings = replace(settings, tls=tls or settings.tls, timeout_s=timeout_s)
+        if settings.username is None and settings.password is None:
+            username, password = credentials_from_environment(os.environ)
+            settings = replace(settings, username=username, password=password)
+        settings = replace(
+            settings,
+            cluster=cluster,
+            tls=tls or settings.tls,
+            timeout_s=timeout_s,
+            connect_timeout_s=connect_timeout_s,
+        )
         keys = KeyNames.from_environment(os.environ.get("SSKEYIN", ""), os.environ.get("SSKEYOUT", ""))
         return cls._from_settings(settings, keys, "Default")
 
@@ -91,7 +113,7 @@ class Client(TensorCommands, DatasetCommands, ListCommands, AdminCommands):
         return client
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Client._from_settings, (self._database.settings, self._keys, self._logger_name)
+        return type(self)._from_settings, (self._database.settings, self._keys, self._logger_name)
 
     def __repr__(self) -> str:
         kind = "cluster" if self._database.is_cluster else "single server"

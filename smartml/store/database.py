@@ -5,12 +5,10 @@ values through `transport`; the errors of both leave here as smartml's own.
 """
 
 import contextlib
-import difflib
 import itertools
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
@@ -18,60 +16,78 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from smartml.errors import StoreConnectionError, StoreReplyError, StoreTimeoutError
+from smartml.errors import (
+    StoreConnectionError,
+    StoreError,
+    StoreReplyError,
+    StoreTimeoutError,
+    TensorFormatError,
+)
 from smartml.store.address import ConnectionSettings, ServerAddress
-from smartml.store.transport import Argument, ConnectionPool, Place
-
-Command: TypeAlias = Sequence[Argument]
+from smartml.store.pool import ConnectionPool, knock
+from smartml.store.similar import nearest_names
+from smartml.store.snapshot import Hash, PlaceOf, Snapshot, ValueKeys, as_hash, read_busy_snapshot, read_snapshot
+from smartml.store.transport import Argument, Command, Connection, Place
 
 # A search for keys that look like a missing one stops after so many, to stay quick in a large database.
-_KEYS_SEARCHED = 20_000
+_KEYS_SEARCHED = 5_000
 # Keys named in one EXISTS: bounds how long the server is busy with one command.
 _KEYS_PER_COMMAND = 4096
+# So often may others change what is being read or replaced until the attempt is given up.
+_MAX_ATTEMPTS = 100
+# After so many, what is being read is taken to be replaced all the time.
+_QUIET_ATTEMPTS = 3
 
 
 class Database:
     """Access to one database by raw key. Thread-safe; survives fork and pickling.
 
-    Raises StoreConnectionError at once when no server answers.
+    Raises StoreConnectionError when no server answers within `settings.connect_timeout_s`. Every method raises it
+    when a connection breaks and a second attempt fails, StoreTimeoutError when a server hangs, StoreReplyError when it
+    refuses a command.
     """
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self.settings = settings
         self._pools: dict[ServerAddress, ConnectionPool] = {}
-        self._connect()
+        self._redis: Any = None
+        try:
+            self._connect()
+        except BaseException:
+            self.close()
+            raise
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Database, (self.settings,)
 
     def _connect(self) -> None:
         self.address = self._find_living_server()
-        with _redis_errors(self.address):
-            if self.settings.cluster is None:
-                is_cluster = b"redis_mode:cluster" in self.ask_server(self.address, "INFO", "server")
-                self.settings = replace(self.settings, cluster=is_cluster)
-            self._redis: Any = self._cluster_client() if self.is_cluster else self._redis_client(self.address)
+        if self.settings.cluster is None:
+            self.settings = replace(self.settings, cluster=self._ask_whether_cluster())
+        with self._redis_errors():
+            self._redis = self._cluster_client() if self.is_cluster else self._redis_client()
+
+    def _find_living_server(self) -> ServerAddress:
+        pool, connection = knock([self._pool(address) for address in self.settings.in_random_order()])
+        pool.keep(connection)
+        return pool.address
+
+    def _ask_whether_cluster(self) -> bool:
+        reply = self._pool(self.address).execute([(b"HELLO", b"2")], idempotent=True)[0]
+        # Who is not allowed to ask is taken for a user of a single server.
+        return isinstance(reply, list) and reply[reply.index(b"mode") + 1] == b"cluster"
 
     @property
     def is_cluster(self) -> bool:
         """Whether keys are spread over several servers."""
         return bool(self.settings.cluster)
 
-    def _find_living_server(self) -> ServerAddress:
-        # At random, so that many clients spread over the nodes of a cluster.
-        addresses = random.sample(self.settings.addresses, len(self.settings.addresses))
-        for address in addresses[:-1]:
-            with contextlib.suppress(StoreConnectionError):
-                self.ask_server(address, "PING")
-                return address
-        self.ask_server(addresses[-1], "PING")
-        return addresses[-1]
-
     def close(self) -> None:
         """Close all connections. The database object opens new ones if it is used again."""
-        for pool in self._pools.values():
+        for pool in list(self._pools.values()):
             pool.close()
-        self._redis.close()
+        if self._redis is not None:
+            self._redis.close()
 
     # Commands
 
@@ -80,48 +96,31 @@ class Database:
 
         A broken connection is opened again and the command repeated once.
         """
-        with _redis_errors(self.address):
-            return self._redis.execute_command(*arguments)
+        try:
+            with self._redis_errors():
+                return self._redis.execute_command(*arguments)
+        except StoreTimeoutError:
+            raise
+        except StoreConnectionError:
+            self.address = self._find_living_server()
+            with self._redis_errors():
+                return self._redis.execute_command(*arguments)
 
-    def ask_server(self, address: ServerAddress, *arguments: str) -> Any:
-        """Run one idempotent command that is about a server, not a key; return the reply as it is."""
-        reply = self._pool(address).execute([[argument.encode() for argument in arguments]], idempotent=True)[0]
+    def ask_server(self, address: ServerAddress, *arguments: str, idempotent: bool = True) -> Any:
+        """Run one command that is about a server, not a key; return the reply as it is."""
+        command = [argument.encode() for argument in arguments]
+        reply = self._pool(address).execute([command], idempotent=idempotent)[0]
         if isinstance(reply, StoreReplyError):
             raise StoreReplyError(f"the database at {address} refused {' '.join(arguments)!r}: {reply}")
         return reply
 
     def commands(self, key: bytes, *commands: Command) -> list[Any]:
         """Run idempotent commands in one round trip on the server that owns `key`; return their replies."""
-        return self._run(lambda: self._owner(key).execute(commands, idempotent=True), key)
+        return self._run(lambda: self._owner(key).execute(commands, idempotent=True), [key])
 
     def command_once(self, key: bytes, *arguments: Argument) -> Any:
-        """Run one command that must not be repeated when its outcome is unknown."""
-        return self._run(lambda: self._owner(key).execute([arguments], idempotent=False), key)[0]
-
-    def transaction(self, key: bytes, *commands: Command) -> list[Any]:
-        """Run idempotent commands, whose keys share a slot, all or none, unseen by others until all are done."""
-        replies: list[Any] = self.commands(key, (b"MULTI",), *commands, (b"EXEC",))[-1]
-        for reply in replies:
-            _raise_error(reply, key)
-        return replies
-
-    def _run(self, operation: Callable[[], list[Any]], *keys: Any) -> list[Any]:
-        """Run an operation, once more if a key has moved to another node; raise the first error among its replies."""
-        replies = operation()
-        if any(_is_moved(reply) for reply in replies):
-            if not self.is_cluster:
-                raise StoreReplyError(
-                    f"{self.address} is a node of a cluster and does not hold key {keys[0]!r}: "
-                    "use Client(cluster=True), or set SR_DB_TYPE=Clustered"
-                )
-            with _redis_errors(self.address):
-                self._redis.nodes_manager.initialize()
-            replies = operation()
-        for number, reply in enumerate(replies):
-            _raise_error(reply, keys[min(number, len(keys) - 1)])
-        return replies
-
-    # Values
+        """Run one command that must not be repeated when its outcome is unknown; the error then says so."""
+        return self._run(lambda: self._owner(key).execute([arguments], idempotent=False), [key])[0]
 
     def each(self, commands: Sequence[Command]) -> list[Any]:
         """Run idempotent commands, each on the server that owns its first key; one round trip per server.
@@ -133,7 +132,69 @@ class Database:
         def run(pool: ConnectionPool, indices: Sequence[int]) -> list[Any]:
             return pool.execute([commands[index] for index in indices], idempotent=True)
 
-        return self._run(lambda: self._on_owners(keys, run), *keys)
+        return self._run(lambda: self._on_owners(keys, run), keys)
+
+    def transaction(self, key: bytes, *commands: Command) -> list[Any]:
+        """Run idempotent commands, whose keys share a slot, all or none, unseen by others until all are done."""
+        replies: list[Any] = self.commands(key, (b"MULTI",), *commands, (b"EXEC",))[-1]
+        for reply in replies:
+            _raise_error(reply, key)
+        return replies
+
+    def update(self, key: bytes, look: Command, change: Callable[[Any], Sequence[Command]]) -> list[Any]:
+        """Look at a key with one command and change it, and others of its slot, by what that said, all in one act.
+
+        `change` gets the reply and returns idempotent commands for a transaction; none leave everything as it is. It is
+        called again when another client changes `key` in between. Returns the replies to its commands.
+        """
+
+        def attempt(connection: Connection) -> list[Any] | None:
+            watched, seen = connection.execute([(b"WATCH", key), look])
+            refused = [reply for reply in (watched, seen) if isinstance(reply, StoreReplyError)]
+            commands = [] if refused else change(seen)
+            if not commands:
+                connection.execute([(b"UNWATCH",)])
+                return refused
+            *queued, replies = connection.execute([(b"MULTI",), *commands, (b"EXEC",)])
+            # The reasons why a transaction is refused stand where its commands were queued.
+            return queued if isinstance(replies, StoreReplyError) else replies
+
+        return self._run(lambda: self._until_undisturbed(self._owner(key), attempt, key), [key])
+
+    def _until_undisturbed(
+        self, pool: ConnectionPool, attempt: Callable[[Connection], list[Any] | None], key: bytes
+    ) -> list[Any]:
+        """Repeat what gives None when another client came in between."""
+        for _ in range(_MAX_ATTEMPTS):
+            replies = pool.use(attempt, idempotent=True)
+            if replies is not None:
+                return replies
+        raise StoreError(
+            f"others change {_text(key)!r} at {pool.address} all the time: gave up after {_MAX_ATTEMPTS} attempts"
+        )
+
+    def _run(self, operation: Callable[[], list[Any]], keys: Sequence[Any]) -> list[Any]:
+        """Run an operation on keys; raise the first error among its replies."""
+        replies = self._follow(operation, keys)
+        for number, reply in enumerate(replies):
+            _raise_error(reply, keys[min(number, len(keys) - 1)])
+        return replies
+
+    def _follow(self, operation: Callable[[], list[Any]], keys: Sequence[Any]) -> list[Any]:
+        """Run an operation on keys, once more if one of them has moved to another node."""
+        replies = operation()
+        if not any(_is_moved(reply) for reply in replies):
+            return replies
+        if not self.is_cluster:
+            raise StoreReplyError(
+                f"{self.address} is a node of a cluster and does not hold key {_text(keys[0])!r}: "
+                "use Client(cluster=True), or set SR_DB_TYPE=Clustered"
+            )
+        with self._redis_errors():
+            self._redis.nodes_manager.initialize()
+        return operation()
+
+    # Values
 
     def set_values(self, values: Mapping[bytes, Argument]) -> None:
         """Store values in one round trip per server."""
@@ -143,7 +204,7 @@ class Database:
         """Read many values, each into the memory that `place(index, size)` returns for it.
 
         Returns the size of each value, None where the key does not exist. `place` may be called again for the same
-        index, when a connection broke. A key that holds something else than a string raises StoreReplyError, after
+        index, when a connection broke. A key that holds something else than a string raises TensorFormatError, after
         all others were received.
         """
 
@@ -151,12 +212,62 @@ class Database:
             part = [keys[index] for index in indices]
             return pool.receive(part, lambda i, size: place(indices[i], size))
 
-        return self._run(lambda: self._on_owners(keys, receive_part), *keys)
+        outcomes = self._follow(lambda: self._on_owners(keys, receive_part), keys)
+        for key, outcome in zip(keys, outcomes, strict=True):
+            self._raise_foreign(key, outcome)
+        return outcomes
 
-    def hashes(self, keys: Sequence[bytes]) -> list[dict[bytes, bytes]]:
+    def _raise_foreign(self, key: bytes, outcome: Any) -> None:
+        """Raise the error that stands in the place of a value."""
+        if isinstance(outcome, StoreReplyError) and str(outcome).startswith("WRONGTYPE"):
+            kind = self.commands(key, (b"TYPE", key))[0].decode(errors="replace")
+            raise TensorFormatError(f"key {_text(key)!r} does not hold a tensor: it is a Redis value of type {kind}")
+        _raise_error(outcome, key)
+
+    def hashes(self, keys: Sequence[bytes]) -> list[Hash]:
         """Read many hashes in one round trip per server; an empty one where a key does not exist."""
-        replies = self.each([(b"HGETALL", key) for key in keys])
-        return [dict(zip(reply[::2], reply[1::2], strict=True)) for reply in replies]
+        return [as_hash(reply) for reply in self.each([(b"HGETALL", key) for key in keys])]
+
+    def hashes_with_values(
+        self, keys: Sequence[bytes], value_keys: ValueKeys, place: PlaceOf
+    ) -> list[tuple[Hash, list[int | None]]]:
+        """Read hashes, and the values that each of them names, as they were at one moment.
+
+        `value_keys(index, hash)` returns the keys of values, in the same slot as the hash; `place(index, number, size)`
+        the memory for one of them. Both are called again where another client changes a hash in between. Returns for
+        each key the hash and the sizes of its values; raises as `receive` does.
+        """
+
+        def read_part(pool: ConnectionPool, indices: Sequence[int]) -> list[Any]:
+            def attempt(connection: Connection) -> list[Snapshot] | None:
+                return read_snapshot(
+                    connection,
+                    [keys[index] for index in indices],
+                    lambda i, stored: value_keys(indices[i], stored),
+                    lambda i, number, size: place(indices[i], number, size),
+                )
+
+            for _ in range(_QUIET_ATTEMPTS):
+                snapshots = pool.use(attempt, idempotent=True)
+                if snapshots is not None:
+                    return snapshots
+            return [
+                snapshot for index in indices for snapshot in self._until_undisturbed(pool, busy(index), keys[index])
+            ]
+
+        def busy(index: int) -> Callable[[Connection], list[Snapshot] | None]:
+            return lambda connection: read_busy_snapshot(
+                connection,
+                keys[index],
+                lambda stored: value_keys(index, stored),
+                lambda number, size: place(index, number, size),
+            )
+
+        read = self._run(lambda: self._on_owners(keys, read_part), keys)
+        for _, values in read:
+            for key, outcome in values:
+                self._raise_foreign(key, outcome)
+        return [(stored, [outcome for _, outcome in values]) for stored, values in read]
 
     # Looking for keys
 
@@ -173,14 +284,24 @@ class Database:
 
     def similar_keys(self, key: bytes, limit: int = 3) -> list[str]:
         """List the existing keys whose names come nearest to one, nearest first, from a bounded search."""
-        names = list(itertools.islice(self.scan(b"*"), _KEYS_SEARCHED))
-        return difflib.get_close_matches(key.decode(errors="replace"), names, n=limit, cutoff=0.5)
+        return nearest_names(_text(key), itertools.islice(self.scan(b"*"), _KEYS_SEARCHED), limit)
 
     def scan(self, pattern: bytes) -> Iterator[str]:
-        """Go through the keys that match a pattern, in no order, while the server goes on working."""
-        with _redis_errors(self.address):
-            for key in self._redis.scan_iter(match=pattern, count=1000):
-                yield key.decode(errors="replace")
+        """Go through the keys that match a pattern, in no order, while the server goes on working.
+
+        A key may come twice when the server rearranges its table meanwhile. Bytes of a key that are no text come as
+        Python gives file names that are none (`errors="surrogateescape"`).
+        """
+        for address in self.server_addresses():
+            cursor = b"0"
+            while True:
+                command = (b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"1000")
+                reply = self._pool(address).execute([command], idempotent=True)[0]
+                _raise_error(reply, pattern)
+                cursor, keys = reply
+                yield from (key.decode(errors="surrogateescape") for key in keys)
+                if cursor == b"0":
+                    break
 
     # Servers
 
@@ -192,12 +313,12 @@ class Database:
 
     def same_server(self, first: bytes, second: bytes) -> bool:
         """Tell whether two keys share a slot, so that one command may name both."""
-        return not self.is_cluster or self._redis.keyslot(first) == self._redis.keyslot(second)
+        return not self.is_cluster or bool(self._redis.keyslot(first) == self._redis.keyslot(second))
 
     def _owner(self, key: bytes) -> ConnectionPool:
         if not self.is_cluster:
             return self._pool(self.address)
-        with _redis_errors(self.address):
+        with self._redis_errors():
             node = self._redis.get_node_from_key(key)
         return self._pool(ServerAddress(node.host, node.port))
 
@@ -217,20 +338,24 @@ class Database:
         return results
 
     def _pool(self, address: ServerAddress) -> ConnectionPool:
-        return self._pools.setdefault(address, ConnectionPool(address, self.settings))
+        pool = self._pools.get(address)
+        return pool if pool is not None else self._pools.setdefault(address, ConnectionPool(address, self.settings))
 
-    def _redis_client(self, address: ServerAddress) -> redis.Redis:
+    def _redis_client(self) -> redis.Redis:
         where = (
-            {"unix_socket_path": address.unix_socket}
-            if address.unix_socket
-            else {"host": address.host, "port": address.port}
+            {"unix_socket_path": self.address.unix_socket}
+            if self.address.unix_socket
+            else {"host": self.address.host, "port": self.address.port}
         )
-        return redis.Redis(**where, db=self.settings.database, **self._redis_options())
+        # A second attempt is ours to make: redis-py would make one after a time-out, too.
+        return redis.Redis(**where, db=self.settings.database, retry=Retry(NoBackoff(), 0), **self._redis_options())
 
     def _cluster_client(self) -> RedisCluster:
         node: Any = ClusterNode
-        nodes = [node(address.host, address.port) for address in self.settings.addresses]
-        return RedisCluster(startup_nodes=nodes, **self._redis_options())
+        # The one that answers first: each one that does not would cost redis-py its time-out.
+        addresses = sorted(self.settings.addresses, key=lambda address: address != self.address)
+        nodes = [node(address.host, address.port) for address in addresses if address.unix_socket is None]
+        return RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 1), **self._redis_options())
 
     def _redis_options(self) -> dict[str, Any]:
         options: dict[str, Any] = {
@@ -238,7 +363,6 @@ class Database:
             "password": self.settings.password,
             "socket_timeout": self.settings.timeout_s,
             "socket_connect_timeout": self.settings.connect_timeout_s,
-            "retry": Retry(NoBackoff(), 1),
         }
         if self.settings.tls is not None:
             options |= {
@@ -251,23 +375,25 @@ class Database:
             }
         return options
 
-
-@contextlib.contextmanager
-def _redis_errors(address: ServerAddress) -> Iterator[None]:
-    """Turn redis-py's errors into ours, in this one place."""
-    try:
-        yield
-    except redis.exceptions.TimeoutError as error:
-        raise StoreTimeoutError(f"the database at {address} did not answer in the time allowed: {error}") from error
-    except redis.exceptions.RedisClusterException as error:
-        raise StoreConnectionError(
-            f"{address} cannot be used as a cluster: {error}. If it is a single server, use Client(cluster=False) "
-            "or set SR_DB_TYPE=Standalone"
-        ) from error
-    except redis.exceptions.ConnectionError as error:
-        raise StoreConnectionError(f"lost the database at {address}: {error}") from error
-    except RedisError as error:
-        raise StoreReplyError(f"the database at {address} answered: {error}") from error
+    @contextlib.contextmanager
+    def _redis_errors(self) -> Iterator[None]:
+        """Turn redis-py's errors into ours, in this one place."""
+        try:
+            yield
+        except redis.exceptions.TimeoutError as error:
+            raise StoreTimeoutError(
+                f"no answer in the time allowed from the database at {self.address}; "
+                "give the client a larger timeout_s if its answers take long"
+            ) from error
+        except redis.exceptions.RedisClusterException as error:
+            raise StoreConnectionError(
+                f"{self.address} cannot be used as a cluster: {error}. If it is a single server, use "
+                "Client(cluster=False) or set SR_DB_TYPE=Standalone"
+            ) from error
+        except redis.exceptions.ConnectionError as error:
+            raise StoreConnectionError(f"lost the database at {self.address}: {error}") from error
+        except RedisError as error:
+            raise StoreReplyError(f"the database at {self.address} answered: {error}") from error
 
 
 def _is_moved(reply: Any) -> bool:
@@ -276,4 +402,8 @@ def _is_moved(reply: Any) -> bool:
 
 def _raise_error(reply: Any, key: bytes) -> None:
     if isinstance(reply, StoreReplyError):
-        raise StoreReplyError(f"the database refused a command on key {key.decode(errors='replace')!r}: {reply}")
+        raise StoreReplyError(f"the database refused a command on key {_text(key)!r}: {reply}")
+
+
+def _text(key: bytes) -> str:
+    return key.decode(errors="replace")

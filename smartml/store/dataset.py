@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from smartml import tensors
 from smartml.errors import ArgumentTypeError, ArgumentValueError, MetadataError, NotFoundError, TensorNotFoundError
-from smartml.store.keys import COMPLETE_FIELD, TENSOR_NAMES_FIELD, checked_name
+from smartml.store.keys import COMPLETE_FIELD, TENSOR_NAMES_FIELD, checked_name, encoded_text
 from smartml.store.metadata import FieldValues, as_scalar, decode_field, encode_field
 
 # Names of tensors that would fall on the key of the metadata.
@@ -42,8 +42,11 @@ class Dataset:
 
     # Tensors
 
-    def add_tensor(self, name: str, data: Any) -> None:
-        """Add an array (any shape, dtypes as for a tensor). The dataset keeps a reference, not a copy.
+    def add_tensor(self, name: str, data: Any, *, copy: bool = True) -> None:
+        """Add an array (any shape, dtypes as for a tensor).
+
+        It is copied, so that a simulation may go on writing to it. With `copy` False the dataset holds the array
+        itself, which must then stay as it is until the dataset was put.
 
         Raises ArgumentTypeError for what cannot be stored, ArgumentValueError for a name already taken or reserved.
         """
@@ -52,11 +55,12 @@ class Dataset:
             raise ArgumentValueError(f"a tensor of a dataset cannot be called {name!r}: its key holds the metadata")
         if name in self._tensors:
             raise ArgumentValueError(f"dataset {self._name!r} already has a tensor {name!r}")
-        tensors.encode(data)
-        self._tensors[name] = np.asarray(data)
+        array = tensors.as_tensor(data)
+        self._tensors[name] = np.array(array, order="C") if copy else array
 
     def get_tensor(self, name: str) -> NDArray[Any]:
-        """Return a tensor; raises TensorNotFoundError that lists the ones there are."""
+        """Return a tensor, no copy of it; raises TensorNotFoundError that lists the ones there are."""
+        checked_name(name, "tensor")
         try:
             return self._tensors[name]
         except KeyError:
@@ -103,6 +107,7 @@ class Dataset:
         """
         if not isinstance(data, str):
             raise ArgumentTypeError(f"metadata field {name!r} takes str, not {type(data).__name__}: {data!r:.80}")
+        encoded_text(data, f"a string of metadata field {name!r}")
         values = self._field_to_extend(name)
         if values is None:
             self._fields[name] = [data]
@@ -135,6 +140,7 @@ class Dataset:
         return str if isinstance(values, list) else values.dtype.type
 
     def _field(self, name: str) -> FieldValues:
+        checked_name(name, "metadata field")
         try:
             return self._fields[name]
         except KeyError:
@@ -153,7 +159,7 @@ class Dataset:
 
     def encoded_fields(self) -> dict[bytes, bytes]:
         """Return the metadata hash as it is stored, without the mark of completeness."""
-        fields = {name.encode(): encode_field(values) for name, values in self._fields.items()}
+        fields = {name.encode(errors="surrogateescape"): encode_field(values) for name, values in self._fields.items()}
         if self._tensors:
             fields[TENSOR_NAMES_FIELD] = encode_field(list(self._tensors))
         return fields
@@ -164,19 +170,24 @@ class Dataset:
 
 
 def decode_fields(stored: dict[bytes, bytes], key: str) -> tuple[dict[str, FieldValues], list[str]]:
-    """Read a metadata hash; return the fields and the names of the tensors."""
+    """Read a metadata hash; return the fields and the names of the tensors.
+
+    Raises MetadataError that names `key` when something in it is damaged.
+    """
     names: FieldValues = []
     fields: dict[str, FieldValues] = {}
     for raw_name, value in stored.items():
         if raw_name == COMPLETE_FIELD:
             continue
-        name = raw_name.decode(errors="replace")
+        name = raw_name.decode(errors="surrogateescape")
         if raw_name == TENSOR_NAMES_FIELD:
             names = decode_field(value, key, name)
         else:
             fields[name] = decode_field(value, key, name)
     if not isinstance(names, list):
         raise MetadataError(f"the list of tensors of {key!r} is damaged: it holds {_type_name(names)}")
+    if "" in names or len(set(names)) < len(names):
+        raise MetadataError(f"the list of tensors of {key!r} is damaged: a name is empty or comes twice in {names}")
     return fields, names
 
 

@@ -1,50 +1,58 @@
 """Datasets: put, get, delete, copy, rename, look."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from smartml import tensors
-from smartml.errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-    DatasetNotFoundError,
-    TensorNotFoundError,
-)
+from smartml.errors import ArgumentTypeError, ArgumentValueError, DatasetNotFoundError, TensorNotFoundError
 from smartml.store.database import Database
 from smartml.store.dataset import Dataset, decode_fields
 from smartml.store.keys import COMPLETE_FIELD, TENSOR_NAMES_FIELD, DatasetKeys
-from smartml.store.metadata import decode_field
 from smartml.store.session import Session
-from smartml.store.tensor_commands import fetch_tensors
+from smartml.store.transport import Command
 
 
 class DatasetCommands(Session):
     """The part of `Client` that speaks of datasets."""
 
     def put_dataset(self, dataset: Dataset) -> None:
-        """Store a dataset, replacing one of the same name. Others see either the old one or the new one, whole."""
-        checked_dataset(dataset)
-        keys = self._keys.dataset(dataset.get_name(), write=True)
-        self._put(dataset, keys)
+        """Store a dataset, replacing one of the same name. Others see either the old one or the new one, whole.
+
+        Raises ArgumentValueError when it is empty.
+        """
+        self._put(dataset, self._keys.dataset(checked_dataset(dataset).get_name(), write=True))
 
     def _put(self, dataset: Dataset, keys: DatasetKeys) -> None:
         fields = dataset.encoded_fields()
         if not fields:
             raise ArgumentValueError(f"dataset {dataset.get_name()!r} is empty: add a tensor or metadata first")
-        values = [item for field in fields.items() for item in field]
-        before = self._database.commands(keys.metadata, (b"HGET", keys.metadata, TENSOR_NAMES_FIELD))[0]
-        stale = set(_tensor_names(before, keys)) - set(dataset.get_tensor_names())
-        self._database.transaction(
-            keys.metadata,
-            (b"UNLINK", keys.metadata, *(keys.tensor(name) for name in sorted(stale))),
-            *(
-                (b"SET", keys.tensor(name), tensors.encode(dataset.get_tensor(name)))
-                for name in dataset.get_tensor_names()
-            ),
-            (b"HSET", keys.metadata, *values, COMPLETE_FIELD, b"1"),
-        )
+        values = {keys.tensor(name): tensors.encode(dataset.get_tensor(name)) for name in dataset.get_tensor_names()}
+        self._check_slot(keys, values)
+        metadata = [item for field in fields.items() for item in field]
+
+        def replace(tensor_names: bytes | None) -> Sequence[Command]:
+            stale = {keys.tensor(name) for name in _tensor_names(tensor_names, keys)} - set(values)
+            return [
+                (b"UNLINK", keys.metadata, *sorted(stale)),
+                *((b"SET", key, value) for key, value in values.items()),
+                (b"HSET", keys.metadata, *metadata, COMPLETE_FIELD, b"1"),
+            ]
+
+        self._database.update(keys.metadata, (b"HGET", keys.metadata, TENSOR_NAMES_FIELD), replace)
+
+    def _check_slot(self, keys: DatasetKeys, tensor_keys: Iterable[bytes]) -> None:
+        # A name that begins with a closing brace is no hash tag: the parts would lie on different nodes.
+        if not all(self._database.same_server(keys.metadata, key) for key in tensor_keys):
+            raise ArgumentValueError(f"a dataset in a cluster cannot be called {keys.name!r}: no '}}' may come first")
 
     def get_dataset(self, name: str) -> Dataset:
-        """Fetch a dataset; raises DatasetNotFoundError when there is none, or none that is complete yet."""
+        """Fetch a dataset as it was at one moment.
+
+        Raises DatasetNotFoundError when there is none, or none that is complete yet; TensorNotFoundError when one of
+        its tensors was deleted alone; MetadataError or TensorFormatError when something in it is damaged.
+        """
         keys = self._keys.dataset(name)
         dataset = fetch_datasets(self._database, [keys])[0]
         if dataset is None:
@@ -54,21 +62,31 @@ class DatasetCommands(Session):
     def delete_dataset(self, name: str) -> None:
         """Delete a dataset with its tensors; raises DatasetNotFoundError when there is none."""
         keys = self._keys.dataset(name)
-        if not self._database.exist([keys.metadata])[0]:
+        if not self._delete(keys):
             raise self._not_found(DatasetNotFoundError, "dataset", keys.metadata)
-        self._delete(keys)
 
-    def _delete(self, keys: DatasetKeys) -> None:
-        names = _tensor_names(self._database.command("HGET", keys.metadata, TENSOR_NAMES_FIELD), keys)
-        self._database.command("UNLINK", keys.metadata, *(keys.tensor(name) for name in names))
+    def _delete(self, keys: DatasetKeys) -> bool:
+        """Delete a dataset; tell whether there was one."""
+        seen = False
+
+        def delete(stored: list[bytes]) -> Sequence[Command]:
+            nonlocal seen
+            # Stays true when the deletion succeeded, its reply was lost, and this is the second attempt.
+            seen = seen or bool(stored)
+            tensor_names = dict(zip(stored[::2], stored[1::2], strict=True)).get(TENSOR_NAMES_FIELD)
+            stale = [keys.tensor(name) for name in _tensor_names(tensor_names, keys)]
+            return [(b"UNLINK", keys.metadata, *stale)] if stored else []
+
+        self._database.update(keys.metadata, (b"HGETALL", keys.metadata), delete)
+        return seen
 
     def copy_dataset(self, src_name: str, dest_name: str) -> None:
-        """Copy a dataset, replacing the destination; raises DatasetNotFoundError when there is no source."""
-        dataset = self.get_dataset(src_name)
-        self._put(dataset.renamed(dest_name), self._keys.dataset(dest_name, write=True))
+        """Copy a dataset, replacing the destination; raises as `get_dataset` does."""
+        keys = self._keys.dataset(dest_name, write=True)
+        self._put(self.get_dataset(src_name).renamed(dest_name), keys)
 
     def rename_dataset(self, old_name: str, new_name: str) -> None:
-        """Rename a dataset, replacing one of the new name; raises DatasetNotFoundError when there is none."""
+        """Rename a dataset, replacing one of the new name; raises as `get_dataset` does."""
         old, new = self._keys.dataset(old_name), self._keys.dataset(new_name, write=True)
         self.copy_dataset(old_name, new_name)
         if old != new:
@@ -91,33 +109,38 @@ def checked_dataset(dataset: Dataset) -> Dataset:
 
 
 def fetch_datasets(database: Database, datasets: Sequence[DatasetKeys]) -> list[Dataset | None]:
-    """Fetch datasets in two round trips: all metadata, then all tensors; None where one is not complete."""
-    hashes = database.hashes([keys.metadata for keys in datasets])
-    complete = {
-        keys: decode_fields(stored, keys.metadata.decode(errors="replace"))
-        for keys, stored in zip(datasets, hashes, strict=True)
-        if COMPLETE_FIELD in stored
-    }
-    tensor_keys = [keys.tensor(name) for keys, (_, names) in complete.items() for name in names]
-    arrays = dict(zip(tensor_keys, fetch_tensors(database, tensor_keys), strict=True))
+    """Fetch datasets, each as it was at one moment, in few round trips for all; None where one is not complete.
 
-    def assemble(keys: DatasetKeys) -> Dataset | None:
-        if keys not in complete:
+    One that is named twice is fetched twice. Raises as `DatasetCommands.get_dataset` does.
+    """
+    landed: dict[tuple[int, int], NDArray[np.uint8]] = {}
+
+    def tensor_keys(index: int, stored: dict[bytes, bytes]) -> list[bytes]:
+        keys = datasets[index]
+        names = _tensor_names(stored.get(TENSOR_NAMES_FIELD), keys) if COMPLETE_FIELD in stored else []
+        return [keys.tensor(name) for name in names]
+
+    def place(index: int, number: int, size: int) -> list[memoryview]:
+        landed[index, number] = np.empty(size, np.uint8)
+        return [landed[index, number].data]
+
+    def assemble(index: int, stored: dict[bytes, bytes], sizes: Sequence[int | None]) -> Dataset | None:
+        if COMPLETE_FIELD not in stored:
             return None
-        fields, names = complete[keys]
-        held = {}
-        for name in names:
-            array = arrays[keys.tensor(name)]
-            if array is None:
-                raise TensorNotFoundError(
-                    f"dataset {keys.name!r} is damaged: its tensor {name!r} is gone from {database.address}"
-                )
-            held[name] = array
-        return Dataset.from_stored(keys.name, held, fields)
+        keys = datasets[index]
+        fields, names = decode_fields(stored, keys.metadata.decode(errors="replace"))
+        arrays = {}
+        for number, (name, size) in enumerate(zip(names, sizes, strict=True)):
+            key = keys.tensor(name).decode(errors="replace")
+            if size is None:
+                raise TensorNotFoundError(f"dataset {keys.name!r} lacks its tensor {name!r}: no key {key!r} any more")
+            arrays[name] = tensors.decode(landed[index, number], key)
+        return Dataset.from_stored(keys.name, arrays, fields)
 
-    return [assemble(keys) for keys in datasets]
+    read = database.hashes_with_values([keys.metadata for keys in datasets], tensor_keys, place)
+    return [assemble(index, stored, sizes) for index, (stored, sizes) in enumerate(read)]
 
 
 def _tensor_names(field: bytes | None, keys: DatasetKeys) -> list[str]:
-    names = decode_field(field, keys.name, TENSOR_NAMES_FIELD.decode()) if field else []
-    return names if isinstance(names, list) else []
+    fields = {} if field is None else {TENSOR_NAMES_FIELD: field}
+    return decode_fields(fields, keys.metadata.decode(errors="replace"))[1]

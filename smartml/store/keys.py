@@ -59,7 +59,8 @@ class KeyNames:
 
     def _prefix(self, used: bool, write: bool) -> bytes:
         prefix = self.write_prefix if write else self.read_prefix
-        return f"{prefix}.".encode() if used and prefix else b""
+        # As os.fsencode: an environment variable may hold bytes that are no text.
+        return f"{prefix}.".encode(errors="surrogateescape") if used and prefix else b""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class DatasetKeys:
         return self.entry + b".meta"
 
     def tensor(self, name: str) -> bytes:
-        return self.entry + b"." + name.encode()
+        return self.entry + b"." + checked_name(name, "tensor")
 
     @property
     def name(self) -> str:
@@ -95,4 +96,12 @@ def checked_name(name: str, kind: str) -> bytes:
         raise ArgumentTypeError(f"the name of a {kind} must be str, not {type(name).__name__}: {name!r:.80}")
     if not name:
         raise ArgumentValueError(f"the name of a {kind} must not be empty")
-    return name.encode()
+    return encoded_text(name, f"the name of a {kind}")
+
+
+def encoded_text(text: str, what: str) -> bytes:
+    """Return text as UTF-8; raises ArgumentValueError for half a surrogate pair."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ArgumentValueError(f"{what} must be Unicode text, not {text!r:.80}: {error.reason}") from error

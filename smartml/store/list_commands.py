@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from smartml.errors import ArgumentTypeError, ArgumentValueError, ListNotFoundError
+from smartml.errors import ListNotFoundError
 from smartml.store.dataset import Dataset
 from smartml.store.dataset_commands import checked_dataset, fetch_datasets
 from smartml.store.keys import DatasetKeys
-from smartml.store.session import Session
+from smartml.store.session import Session, checked_count, checked_int
 
 
 class ListCommands(Session):
@@ -35,10 +35,8 @@ class ListCommands(Session):
 
         Entries whose dataset is missing or incomplete are left out.
         """
-        for index in (start_index, end_index):
-            if not isinstance(index, int):
-                raise ArgumentTypeError(f"a list index must be int, not {type(index).__name__}: {index!r:.80}")
-        entries = self._entries(self._keys.list(list_name), start_index, end_index)
+        first, last = checked_int(start_index, "start_index"), checked_int(end_index, "end_index")
+        entries = self._entries(self._keys.list(list_name), first, last)
         datasets = fetch_datasets(self._database, [DatasetKeys(entry) for entry in entries])
         return [dataset for dataset in datasets if dataset is not None]
 
@@ -54,9 +52,13 @@ class ListCommands(Session):
     def rename_list(self, src_name: str, dest_name: str) -> None:
         """Rename a list, replacing one of the new name; raises ListNotFoundError when there is none."""
         source, destination = self._keys.list(src_name), self._keys.list(dest_name, write=True)
-        self.copy_list(src_name, dest_name)
-        if source != destination:
+        if not self._database.same_server(source, destination):
+            self.copy_list(src_name, dest_name)
             self._database.command("UNLINK", source)
+        elif not self._database.command("LLEN", source):
+            raise self._not_found(ListNotFoundError, "list", source)
+        else:
+            self._database.command_once(source, b"RENAME", source, destination)
 
     def delete_list(self, list_name: str) -> None:
         """Delete a list, not its datasets; a missing one is no error."""
@@ -64,26 +66,19 @@ class ListCommands(Session):
 
     def poll_list_length(self, name: str, list_length: int, poll_frequency_ms: int, num_tries: int) -> bool:
         """Check up to `num_tries` times, `poll_frequency_ms` apart, whether a list has exactly so many entries."""
-        _check_length(list_length)
-        return self._poll(lambda: self.get_list_length(name) == list_length, poll_frequency_ms, num_tries)
+        length = checked_count(list_length, "list_length")
+        return self._poll(lambda: self.get_list_length(name) == length, poll_frequency_ms, num_tries)
 
     def poll_list_length_gte(self, name: str, list_length: int, poll_frequency_ms: int, num_tries: int) -> bool:
         """As `poll_list_length`, for so many entries or more."""
-        _check_length(list_length)
-        return self._poll(lambda: self.get_list_length(name) >= list_length, poll_frequency_ms, num_tries)
+        length = checked_count(list_length, "list_length")
+        return self._poll(lambda: self.get_list_length(name) >= length, poll_frequency_ms, num_tries)
 
     def poll_list_length_lte(self, name: str, list_length: int, poll_frequency_ms: int, num_tries: int) -> bool:
         """As `poll_list_length`, for so many entries or fewer; a list that does not exist has none."""
-        _check_length(list_length)
-        return self._poll(lambda: self.get_list_length(name) <= list_length, poll_frequency_ms, num_tries)
+        length = checked_count(list_length, "list_length")
+        return self._poll(lambda: self.get_list_length(name) <= length, poll_frequency_ms, num_tries)
 
     def _entries(self, key: bytes, start_index: int, end_index: int) -> Sequence[bytes]:
         entries: Sequence[bytes] = self._database.command("LRANGE", key, start_index, end_index)
         return entries
-
-
-def _check_length(list_length: int) -> None:
-    if not isinstance(list_length, int):
-        raise ArgumentTypeError(f"list_length must be int, not {type(list_length).__name__}: {list_length!r:.80}")
-    if list_length < 0:
-        raise ArgumentValueError(f"list_length must not be negative: {list_length}")

@@ -39,6 +39,8 @@ def list_keys(database: Database, pattern: str = "*", limit: int | None = None) 
 
 def _describe(database: Database, name: str, kind: str) -> KeyDescription | None:
     key = name.encode(errors="surrogateescape")
+    # As it can be printed.
+    name = key.decode(errors="replace")
     if kind == "string":
         largest = 8 * MAX_DIMENSIONS + FOOTER_SIZE
         size, end = database.commands(key, (b"STRLEN", key), (b"GETRANGE", key, b"-%d" % largest, b"-1"))

@@ -27,7 +27,10 @@ def as_scalar(data: Any) -> NDArray[Any]:
     Python's int becomes int64 (uint64 from 2**63 on), float becomes float64. Raises ArgumentTypeError for anything
     that is not a single number of a dtype that the format knows.
     """
-    array = np.asarray(data)
+    try:
+        array = np.asarray(data)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentTypeError(f"metadata takes one number, not {type(data).__name__}: {error}") from error
     if isinstance(data, bool) or array.size != 1 or array.dtype.newbyteorder("<") not in _CODES:
         known = ", ".join(dtype.name for dtype in _CODES)
         raise ArgumentTypeError(

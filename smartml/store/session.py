@@ -1,9 +1,11 @@
 """What all of a client's commands share: the database, the names, and waiting for something to become true."""
 
+import operator
 import time
 from collections.abc import Callable
+from typing import SupportsIndex
 
-from smartml.errors import ArgumentTypeError, NotFoundError
+from smartml.errors import ArgumentTypeError, ArgumentValueError, NotFoundError
 from smartml.store.database import Database
 from smartml.store.keys import KeyNames
 
@@ -16,12 +18,10 @@ class Session:
 
     def _poll(self, check: Callable[[], bool], poll_frequency_ms: int, num_tries: int) -> bool:
         """Check up to `num_tries` times, `poll_frequency_ms` apart; return at once when the check holds."""
-        for name, value in (("poll_frequency_ms", poll_frequency_ms), ("num_tries", num_tries)):
-            if not isinstance(value, int):
-                raise ArgumentTypeError(f"{name} must be int, not {type(value).__name__}: {value!r:.80}")
-        for attempt in range(num_tries):
+        interval_s = checked_count(poll_frequency_ms, "poll_frequency_ms") / 1000
+        for attempt in range(checked_int(num_tries, "num_tries")):
             if attempt:
-                time.sleep(poll_frequency_ms / 1000)
+                time.sleep(interval_s)
             if check():
                 return True
         return False
@@ -31,3 +31,19 @@ class Session:
         similar = self._database.similar_keys(key)
         instead = f"similar keys: {', '.join(map(repr, similar))}" if similar else "nothing there has a similar name"
         return error(f"no {what} under key {key.decode(errors='replace')!r} at {self._database.address}; {instead}")
+
+
+def checked_int(value: SupportsIndex, name: str) -> int:
+    """Return a whole number (numpy's integers are ones, too), or raise ArgumentTypeError."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ArgumentTypeError(f"{name} must be int, not {type(value).__name__}: {value!r:.80}") from None
+
+
+def checked_count(value: SupportsIndex, name: str) -> int:
+    """Return a whole number from 0 on, or raise ArgumentTypeError or ArgumentValueError."""
+    number = checked_int(value, name)
+    if number < 0:
+        raise ArgumentValueError(f"{name} must not be negative: {number}")
+    return number

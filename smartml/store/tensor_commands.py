@@ -25,9 +25,14 @@ class TensorCommands(Session):
         self._database.set_values({self._keys.tensor(name, write=True): tensors.encode(data)})
 
     def put_tensors(self, data: Mapping[str, Any]) -> None:
-        """Store many arrays in one round trip. Nothing is sent when one of them cannot be stored."""
+        """Store many arrays, each as `put_tensor` does, in one round trip.
+
+        Nothing is sent when one of them cannot be stored.
+        """
         if not isinstance(data, Mapping):
-            raise ArgumentTypeError(f"put_tensors takes a mapping of names to arrays, not {type(data).__name__}")
+            raise ArgumentTypeError(
+                f"put_tensors takes a mapping of names to arrays, not {type(data).__name__}: {data!r:.80}"
+            )
         self._database.set_values(
             {self._keys.tensor(name, write=True): tensors.encode(array) for name, array in data.items()}
         )
@@ -35,8 +40,10 @@ class TensorCommands(Session):
     def get_tensor(self, name: str, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Fetch an array; with `out`, straight into memory that the caller owns.
 
-        `out` must be C-contiguous, writable and of the tensor's shape and dtype; its content is undefined after an
-        error. Raises TensorNotFoundError, TensorFormatError, or TensorMismatchError when `out` does not fit.
+        `out` must be C-contiguous, writable, little endian and of the tensor's shape and dtype; its content is
+        undefined after an error. Without it the array is the caller's own: fresh, writable, C-contiguous. Raises
+        TensorNotFoundError that names the nearest keys, TensorFormatError when the key holds something else or a
+        damaged value, TensorMismatchError when `out` has another shape or dtype.
         """
         key = self._keys.tensor(name)
         if out is not None:
@@ -47,9 +54,9 @@ class TensorCommands(Session):
         return array
 
     def get_tensors(self, names: Iterable[str]) -> dict[str, NDArray[Any]]:
-        """Fetch many arrays in one round trip; raises TensorNotFoundError when one is missing."""
-        if isinstance(names, str):
-            raise ArgumentTypeError(f"get_tensors takes several names, not one str: {names!r:.80}")
+        """Fetch many arrays in one round trip; raises as `get_tensor` does when one is missing or damaged."""
+        if isinstance(names, str) or not isinstance(names, Iterable):
+            raise ArgumentTypeError(f"get_tensors takes several names, not {type(names).__name__}: {names!r:.80}")
         names = list(names)
         keys = [self._keys.tensor(name) for name in names]
         arrays: dict[str, NDArray[Any]] = {}
@@ -66,12 +73,15 @@ class TensorCommands(Session):
     def copy_tensor(self, src_name: str, dest_name: str) -> None:
         """Copy a tensor, replacing the destination; raises TensorNotFoundError when there is no source."""
         source, destination = self._keys.tensor(src_name), self._keys.tensor(dest_name, write=True)
-        if self._database.same_server(source, destination):
-            copied = source == destination or self._database.command("COPY", source, destination, "REPLACE")
-            if not copied:
-                raise self._not_found(TensorNotFoundError, "tensor", source)
+        if source == destination:
+            is_there = self._database.exist([source])[0]
+        elif self._database.same_server(source, destination):
+            is_there = bool(self._database.command("COPY", source, destination, "REPLACE"))
         else:
             self._database.set_values({destination: tensors.encode(self.get_tensor(src_name))})
+            return
+        if not is_there:
+            raise self._not_found(TensorNotFoundError, "tensor", source)
 
     def rename_tensor(self, old_name: str, new_name: str) -> None:
         """Rename a tensor, replacing one of the new name; raises TensorNotFoundError when there is none."""
@@ -109,7 +119,7 @@ def fetch_tensors(
     A destination that fits receives its tensor directly; TensorMismatchError names the first that does not.
     """
     wanted = list(destinations) or [None] * len(keys)
-    # The memory that each value landed in, in one piece; None where it went to its destination and a tail.
+    # The memory of each value; only the end of it, where the payload went to a destination.
     landed: list[NDArray[np.uint8]] = [np.empty(0, np.uint8)] * len(keys)
 
     def place(index: int, size: int) -> list[memoryview]:
@@ -127,20 +137,29 @@ def fetch_tensors(
         if size is None:
             arrays.append(None)
         elif out is None:
-            arrays.append(tensors.decode(memory.data, text))
+            arrays.append(tensors.decode(memory, text))
         else:
             description = tensors.read_description(memory.data, size, text)
             if description != tensors.describe(out):
                 raise TensorMismatchError(
                     f"tensor {text!r} is {description}, the array given as out is {tensors.describe(out)}"
                 )
+            tensors.check_elements(out, text)
             arrays.append(out)
     return arrays
 
 
 def _check_destination(out: Any) -> None:
-    if not isinstance(out, np.ndarray):
-        raise ArgumentTypeError(f"out must be a numpy array, not {type(out).__name__}")
-    tensors.describe(out)
-    if not out.flags.c_contiguous or not out.flags.writeable or out.dtype != out.dtype.newbyteorder("<"):
-        raise ArgumentValueError("out must be C-contiguous, writable and little endian, to be received into")
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+        raise ArgumentTypeError(f"out must be a plain numpy array, not {type(out).__name__}: {out!r:.80}")
+    description = tensors.describe(out)
+    flaws = {
+        "not C-contiguous": not out.flags.c_contiguous,
+        "read-only": not out.flags.writeable,
+        f"of byte order {out.dtype.byteorder!r}": out.dtype != description.dtype,
+    }
+    if any(flaws.values()):
+        found = " and ".join(flaw for flaw, is_there in flaws.items() if is_there)
+        raise ArgumentValueError(
+            f"out is {found}; it must be C-contiguous, writable and little endian, to be received into"
+        )

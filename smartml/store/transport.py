@@ -10,19 +10,21 @@ import os
 import select
 import socket
 import ssl
-import struct
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeAlias
 
-from smartml.errors import StoreConnectionError, StoreReplyError, StoreTimeoutError
-from smartml.store.address import TLS, ConnectionSettings, ServerAddress
+from smartml.errors import StoreConnectionError, StoreProtocolError, StoreReplyError, StoreTimeoutError
+from smartml.store.address import ConnectionSettings, ServerAddress
+from smartml.store.sockets import set_timeout
 
 # One argument of a command: one piece of memory, or several that follow one another.
 Argument: TypeAlias = "bytes | memoryview | tuple[bytes | memoryview, ...]"
+# A command with its arguments, the name first.
+Command: TypeAlias = Sequence[Argument]
 # Given the index of a value and its size in bytes, returns the memory it shall land in, piece by piece.
 Place: TypeAlias = Callable[[int, int], Sequence[memoryview]]
+# What became of one value: its size, None where there is none, or the error that the server sent instead.
+Outcome: TypeAlias = "int | StoreReplyError | None"
 
 # Replies are read through a buffer of this size: small ones many at a time, large ones by their first bytes only.
 _BUFFER_SIZE = 64 * 1024
@@ -33,123 +35,160 @@ _MAX_PIECES = 1024
 # Pipelined reads: so many bytes of replies may be under way, which the server has to hold until we take them.
 _BYTES_UNDER_WAY = 8 * 1024 * 1024
 _MAX_COMMANDS_UNDER_WAY = 512
-# Wait so long before knocking again at a server that is not there yet.
-_CONNECT_RETRY_S = 0.05
+# Until the first reply tells how large the values are.
+_FIRST_COMMANDS_UNDER_WAY = 2
+# Redis allows no larger bulk string, whatever its configuration (proto-max-bulk-len is a signed 64 bit number).
+_MAX_DIGITS = 19
+
+_OK = b"+OK\r\n"
+_STATUS, _INTEGER, _ERROR, _BULK, _ARRAY = b"+:-$*"
 
 
 class Connection:
-    """One socket to one server. Not thread-safe; after any exception it is closed, not reused."""
+    """One socket to one server. Not thread-safe; after any exception it must be closed, not reused."""
 
-    def __init__(self, address: ServerAddress, settings: ConnectionSettings) -> None:
+    def __init__(self, connected: socket.socket, address: ServerAddress) -> None:
+        self._socket = connected
         self._address = address
-        self._socket = _open_socket(address, settings)
-        self._can_gather = not isinstance(self._socket, ssl.SSLSocket)
+        # Several pieces of memory in one system call, and waiting in the kernel until they are full.
+        self._can_gather = not isinstance(connected, ssl.SSLSocket)
         self._bytes = bytearray(_BUFFER_SIZE)
         self._buffer = memoryview(self._bytes)
         # What was received and not yet used lies at [start, end) of the buffer.
         self._start = self._end = 0
+        # Receives the end of line behind a value.
+        self._line_end = memoryview(bytearray(2))
         # A forked child shares the socket with its parent and must not use it.
         self.process_id = os.getpid()
-        try:
-            self._enter(settings)
-        except BaseException:
-            self.close()
-            raise
 
-    def _enter(self, settings: ConnectionSettings) -> None:
+    def log_in(self, settings: ConnectionSettings) -> StoreReplyError | None:
+        """Say who we are and make sure that a Redis answers; return its refusal, if any. Then `timeout_s` holds."""
+        commands: list[Command] = []
         if settings.password is not None:
-            login = [settings.password.encode()]
-            if settings.username is not None:
-                login.insert(0, settings.username.encode())
-            self.send([[b"AUTH", *login]])
-            _raise_error(self.read_reply())
+            names = [settings.username] if settings.username is not None else []
+            commands.append([b"AUTH", *(text.encode() for text in (*names, settings.password))])
         if settings.database:
-            self.send([[b"SELECT", str(settings.database).encode()]])
-            _raise_error(self.read_reply())
+            commands.append([b"SELECT", b"%d" % settings.database])
+        for reply in self.execute([*commands, [b"PING"]]):
+            # Who may not ping is there all the same.
+            if isinstance(reply, StoreReplyError) and not str(reply).startswith("NOPERM"):
+                return reply
+        set_timeout(self._socket, settings.timeout_s)
+        return None
 
     def close(self) -> None:
         """Close the socket. May be called twice."""
         self._socket.close()
 
+    def __del__(self) -> None:
+        # Programs written for SmartRedis, whose client has no close(), must not earn a ResourceWarning.
+        self._socket.close()
+
     def is_idle(self) -> bool:
         """Tell whether the server has neither closed the connection nor sent anything unasked."""
-        readable, _, _ = select.select([self._socket], [], [], 0)
-        return self._start == self._end and not readable
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return self._start == self._end and not poll.poll(0)
+
+    def execute(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands in one go and return their replies, errors as StoreReplyError among them."""
+        self.send(commands)
+        return [self.read_reply() for _ in commands]
 
     # Sending
 
-    def send(self, commands: Sequence[Sequence[Argument]]) -> None:
+    def send(self, commands: Sequence[Command]) -> None:
         """Send commands one behind the other, without waiting for replies."""
-        pieces: list[bytes | memoryview] = []
-        small = bytearray()
-        for command in commands:
-            small += b"*%d\r\n" % len(command)
-            for argument in command:
-                parts = argument if isinstance(argument, tuple) else (argument,)
-                small += b"$%d\r\n" % sum(map(len, parts))
-                for part in parts:
-                    if len(part) < _JOIN_BELOW:
-                        small += part
-                    else:
-                        pieces += (bytes(small), part)
-                        small.clear()
-                small += b"\r\n"
-        pieces.append(bytes(small))
-        with self._errors_of("sending to"):
-            self._send_pieces(pieces)
+        pieces = _pieces(commands)
+        try:
+            if len(pieces) == 1 or not self._can_gather:
+                for piece in pieces:
+                    self._socket.sendall(piece)
+            else:
+                self._send_gathered(pieces)
+        except OSError as error:
+            self._fail("sending to", error)
 
-    def _send_pieces(self, pieces: list[bytes | memoryview]) -> None:
-        if len(pieces) == 1 or not self._can_gather:
-            for piece in pieces:
-                self._socket.sendall(piece)
-            return
+    def _send_gathered(self, pieces: Sequence[bytes | memoryview]) -> None:
         for first in range(0, len(pieces), _MAX_PIECES):
             rest = [memoryview(piece) for piece in pieces[first : first + _MAX_PIECES]]
             while rest:
-                sent = self._socket.sendmsg(rest)
-                while rest and sent >= len(rest[0]):
-                    sent -= len(rest[0])
-                    del rest[0]
-                if sent:
-                    rest[0] = rest[0][sent:]
+                _advance(rest, self._socket.sendmsg(rest))
 
     # Receiving
+
+    def receive(self, keys: Sequence[bytes], place: Place) -> list[Outcome]:
+        """Read the values of keys, each straight into the memory that `place(index, size)` returns.
+
+        Requests are sent ahead, as many as keep a bounded number of bytes under way.
+        """
+        outcomes: list[Outcome] = []
+        sent, allowed = 0, _FIRST_COMMANDS_UNDER_WAY
+        while len(outcomes) < len(keys):
+            # Topping up when half is left keeps the number of sends low.
+            if sent < len(keys) and sent - len(outcomes) <= allowed // 2:
+                upto = min(len(keys), len(outcomes) + allowed)
+                self.send([(b"GET", key) for key in keys[sent:upto]])
+                sent = upto
+            outcome = self._read_value(len(outcomes), place)
+            outcomes.append(outcome)
+            if isinstance(outcome, int):
+                allowed = max(2, min(_MAX_COMMANDS_UNDER_WAY, _BYTES_UNDER_WAY // (outcome or 1)))
+        return outcomes
+
+    def receive_at_once(self, look: Command, keys: Sequence[bytes], place: Place) -> tuple[Any, list[Outcome]]:
+        """Run a command and read the values of keys in one transaction, each value as `receive` does.
+
+        The server holds all replies at once. Returns the reply to the command, or why the transaction was refused.
+        """
+        commands = [(b"MULTI",), look, *((b"GET", key) for key in keys), (b"EXEC",)]
+        self.send(commands)
+        queued = [self.read_reply() for _ in commands[:-1]]
+        line = self._read_line()
+        if line[:1] != b"*":
+            refused = [reply for reply in queued if isinstance(reply, StoreReplyError)]
+            return refused[0] if refused else StoreReplyError(line[1:].decode(errors="replace")), []
+        return self.read_reply(), [self._read_value(index, place) for index in range(len(keys))]
 
     def read_reply(self) -> Any:
         """Read one reply: bytes, int, None or a list of these; an error reply is returned as StoreReplyError."""
         line = self._read_line()
-        kind, rest = line[:1], line[1:]
-        if kind == b"+":
-            return rest
-        if kind == b":":
-            return int(rest)
-        if kind == b"-":
-            return StoreReplyError(rest.decode(errors="replace"))
-        if kind == b"$":
-            if rest == b"-1":
+        kind = line[0] if line else 0
+        if kind == _STATUS:
+            return line[1:]
+        if kind == _INTEGER:
+            return self._integer(line)
+        if kind == _ERROR:
+            return StoreReplyError(line[1:].decode(errors="replace"))
+        if kind == _BULK:
+            size = self._integer(line)
+            if size < 0:
                 return None
-            value = bytearray(int(rest))
+            value = bytearray(size)
             self._read_into([memoryview(value)])
             return bytes(value)
-        if kind == b"*":
-            return None if rest == b"-1" else [self.read_reply() for _ in range(int(rest))]
-        raise StoreConnectionError(f"{self._address} does not speak the Redis protocol: it sent {line[:80]!r}")
+        if kind == _ARRAY:
+            count = self._integer(line)
+            return None if count < 0 else [self.read_reply() for _ in range(count)]
+        raise self._foreign(line)
 
-    def read_value(self, index: int, place: Place) -> int | StoreReplyError | None:
-        """Receive one bulk string into the memory that `place` names for it.
-
-        Returns its size, None where there is no value, or the error that the server sent instead.
-        """
+    def _read_value(self, index: int, place: Place) -> Outcome:
         line = self._read_line()
+        if line[:1] == b"-":
+            return StoreReplyError(line[1:].decode(errors="replace"))
         if line[:1] != b"$":
-            if line[:1] == b"-":
-                return StoreReplyError(line[1:].decode(errors="replace"))
-            raise StoreConnectionError(f"{self._address} sent {line[:80]!r} where a value was expected")
-        size = int(line[1:])
+            raise self._foreign(line)
+        size = self._integer(line)
         if size < 0:
             return None
         self._read_into(place(index, size))
         return size
+
+    def _integer(self, line: bytes) -> int:
+        digits = line[1:]
+        if len(digits) <= _MAX_DIGITS and digits.removeprefix(b"-").isdigit():
+            return int(digits)
+        raise self._foreign(line)
 
     def _read_line(self) -> bytes:
         while True:
@@ -158,27 +197,26 @@ class Connection:
                 line = bytes(self._buffer[self._start : end])
                 self._start = end + 2
                 return line
-            if self._start == self._end:
-                self._start = self._end = 0
-            elif self._end == _BUFFER_SIZE:
-                if self._start == 0:
-                    raise StoreConnectionError(f"{self._address} sent a line of over {_BUFFER_SIZE} bytes")
+            if self._start:
                 rest = bytes(self._buffer[self._start : self._end])
                 self._buffer[: len(rest)] = rest
                 self._start, self._end = 0, len(rest)
-            with self._errors_of("waiting for"):
+            elif self._end == _BUFFER_SIZE:
+                raise self._foreign(self._bytes)
+            try:
                 self._end += self._received(self._socket.recv_into(self._buffer[self._end :]))
+            except OSError as error:
+                self._fail("waiting for", error)
 
     def _read_into(self, destinations: Sequence[memoryview]) -> None:
         """Fill the destinations with the next bytes and pass over the line end behind them."""
-        line_end = memoryview(bytearray(2))
-        rest = [*destinations, line_end]
+        rest = [*destinations, self._line_end]
         while rest and self._start < self._end:
             size = min(len(rest[0]), self._end - self._start)
             rest[0][:size] = self._buffer[self._start : self._start + size]
             self._start += size
             _advance(rest, size)
-        with self._errors_of("receiving from"):
+        try:
             while rest:
                 # The kernel fills all pieces in one call, as long as no signal comes in between.
                 if self._can_gather:
@@ -186,182 +224,59 @@ class Connection:
                 else:
                     received = self._socket.recv_into(rest[0])
                 _advance(rest, self._received(received))
-        if line_end.obj != b"\r\n":
-            raise StoreConnectionError(f"{self._address} broke the Redis protocol in the middle of a value")
+        except OSError as error:
+            self._fail("receiving from", error)
+        if bytes(self._line_end) != b"\r\n":
+            raise self._foreign(bytes(self._line_end))
 
     def _received(self, size: int) -> int:
         if size == 0:
-            raise StoreConnectionError(f"the database at {self._address} closed the connection")
+            raise ConnectionResetError("it closed the connection")
         return size
 
-    @contextlib.contextmanager
-    def _errors_of(self, act: str) -> Iterator[None]:
-        try:
-            yield
-        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError) as error:
+    # Errors
+
+    def _foreign(self, data: "bytes | bytearray") -> StoreProtocolError:
+        return StoreProtocolError(f"{self._address} does not speak the Redis protocol: it sent {bytes(data[:80])!r}")
+
+    def _fail(self, act: str, error: OSError) -> NoReturn:
+        if isinstance(error, TimeoutError | BlockingIOError | ssl.SSLWantReadError | ssl.SSLWantWriteError):
             raise StoreTimeoutError(
                 f"no progress in the time allowed while {act} the database at {self._address}; "
                 "give the client a larger timeout_s if its answers take long"
             ) from error
-        except StoreConnectionError:
-            raise
-        except OSError as error:
-            raise StoreConnectionError(
-                f"connection lost while {act} the database at {self._address}: {error}"
-            ) from error
+        if refusal := self._last_words():
+            raise StoreReplyError(f"the database at {self._address} refused the request: {refusal}") from error
+        raise StoreConnectionError(f"connection lost while {act} the database at {self._address}: {error}") from error
+
+    def _last_words(self) -> str:
+        """Return what a server said before it hung up on a request that is against its limits, else nothing."""
+        said = bytes(self._buffer[self._start : self._end])
+        if self._can_gather:
+            with contextlib.suppress(OSError):
+                said += self._socket.recv(_BUFFER_SIZE, socket.MSG_DONTWAIT)
+        _, found, rest = said.rpartition(b"-ERR Protocol error")
+        return (found[1:] + rest).decode(errors="replace").strip() if found else ""
 
 
-class ConnectionPool:
-    """Connections to one server, lent to one thread at a time; forked children get their own."""
-
-    def __init__(self, address: ServerAddress, settings: ConnectionSettings) -> None:
-        self.address = address
-        self._settings = settings
-        self._idle: list[Connection] = []
-        self._lock = threading.Lock()
-
-    @contextlib.contextmanager
-    def connection(self, *, checked: bool = False) -> Iterator[Connection]:
-        """Lend a connection; it comes back unless an exception ended its use.
-
-        `checked` costs a system call and makes sure that an idle connection was not closed in the meantime.
-        """
-        connection = self._take(checked)
-        try:
-            yield connection
-        except BaseException:
-            connection.close()
-            raise
-        with self._lock:
-            self._idle.append(connection)
-
-    def _take(self, checked: bool) -> Connection:
-        while True:
-            with self._lock:
-                connection = self._idle.pop() if self._idle else None
-            if connection is None:
-                return Connection(self.address, self._settings)
-            if connection.process_id == os.getpid() and (not checked or connection.is_idle()):
-                return connection
-            connection.close()
-
-    def close(self) -> None:
-        """Close the connections that nobody uses now."""
-        with self._lock:
-            for connection in self._idle:
-                connection.close()
-            self._idle.clear()
-
-    def execute(self, commands: Sequence[Sequence[Argument]], *, idempotent: bool) -> list[Any]:
-        """Send commands in one go and return their replies, errors as StoreReplyError among them.
-
-        A broken connection is opened again, and the commands are repeated, only where that is harmless.
-        """
-
-        def once() -> list[Any]:
-            with self.connection(checked=not idempotent) as connection:
-                connection.send(commands)
-                return [connection.read_reply() for _ in commands]
-
-        return self._with_one_retry(once) if idempotent else once()
-
-    def receive(self, keys: Sequence[bytes], place: Place) -> list[int | StoreReplyError | None]:
-        """Read the values of many keys, each straight into the memory that `place(index, size)` returns.
-
-        Requests are sent ahead, as many as keep a bounded number of bytes under way. Returns for each key its
-        size, None where it does not exist, or the server's error. `place` may be called again for the same index
-        when the connection had to be opened anew.
-        """
-
-        def once() -> list[int | StoreReplyError | None]:
-            outcomes: list[int | StoreReplyError | None] = []
-            sent, allowed = 0, 8
-            with self.connection() as connection:
-                while len(outcomes) < len(keys):
-                    # Topping up when half is left keeps the number of sends low.
-                    if sent < len(keys) and sent - len(outcomes) <= allowed // 2:
-                        upto = min(len(keys), len(outcomes) + allowed)
-                        connection.send([(b"GET", key) for key in keys[sent:upto]])
-                        sent = upto
-                    outcome = connection.read_value(len(outcomes), place)
-                    outcomes.append(outcome)
-                    if isinstance(outcome, int):
-                        allowed = max(2, min(_MAX_COMMANDS_UNDER_WAY, _BYTES_UNDER_WAY // (outcome or 1)))
-            return outcomes
-
-        return self._with_one_retry(once)
-
-    def _with_one_retry(self, once: Callable[[], list[Any]]) -> list[Any]:
-        try:
-            return once()
-        except StoreTimeoutError:
-            raise
-        except StoreConnectionError:
-            # The server may have restarted since the connection was last used: others will be stale, too.
-            self.close()
-            return once()
-
-
-def _open_socket(address: ServerAddress, settings: ConnectionSettings) -> socket.socket:
-    deadline = time.monotonic() + settings.connect_timeout_s
-    while True:
-        try:
-            return _connect(address, settings)
-        except (ssl.SSLError, socket.gaierror, PermissionError) as error:
-            raise _no_server(address, settings, error) from error
-        except OSError as error:
-            if time.monotonic() + _CONNECT_RETRY_S > deadline:
-                raise _no_server(address, settings, error) from error
-            time.sleep(_CONNECT_RETRY_S)
-
-
-def _connect(address: ServerAddress, settings: ConnectionSettings) -> socket.socket:
-    if address.unix_socket is not None:
-        connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connected.connect(address.unix_socket)
-        except BaseException:
-            connected.close()
-            raise
-    else:
-        connected = socket.create_connection((address.host, address.port), settings.connect_timeout_s)
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if settings.tls is not None:
-        try:
-            connected = _tls_context(settings.tls).wrap_socket(connected, server_hostname=address.host)
-        except BaseException:
-            connected.close()
-            raise
-        connected.settimeout(settings.timeout_s)
-        return connected
-    # The kernel's own timeouts: Python's would put a poll() before every call and undo MSG_WAITALL.
-    connected.settimeout(None)
-    timeout = struct.pack("ll", int(settings.timeout_s), int(settings.timeout_s % 1 * 1_000_000))
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
-    return connected
-
-
-def _tls_context(tls: TLS) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=tls.ca_file)
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if tls.certificate_file is not None:
-        context.load_cert_chain(tls.certificate_file, tls.key_file)
-    return context
-
-
-def _no_server(address: ServerAddress, settings: ConnectionSettings, error: OSError) -> StoreConnectionError:
-    return StoreConnectionError(
-        f"no database answers at {address} ({settings.found}) within {settings.connect_timeout_s:g} s: {error}"
-    )
-
-
-def _raise_error(reply: Any) -> None:
-    if isinstance(reply, StoreReplyError):
-        raise reply
+def _pieces(commands: Sequence[Command]) -> list[bytes | memoryview]:
+    """Write commands as pieces to send one behind the other: small arguments joined, large ones left where they are."""
+    pieces: list[bytes | memoryview] = []
+    small = bytearray()
+    for command in commands:
+        small += b"*%d\r\n" % len(command)
+        for argument in command:
+            parts = argument if isinstance(argument, tuple) else (argument,)
+            small += b"$%d\r\n" % sum(map(len, parts))
+            for part in parts:
+                if len(part) < _JOIN_BELOW:
+                    small += part
+                else:
+                    pieces += (bytes(small), part)
+                    small.clear()
+            small += b"\r\n"
+    pieces.append(bytes(small))
+    return pieces
 
 
 def _advance(pieces: list[memoryview], size: int) -> None:

@@ -1,0 +1,152 @@
+"""Connections to one server, kept open between uses."""
+
+import os
+import socket
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from smartml.errors import StoreConnectionError, StoreProtocolError, StoreReplyError, StoreTimeoutError
+from smartml.store.address import ConnectionSettings, ServerAddress
+from smartml.store.sockets import open_socket, tls_context
+from smartml.store.transport import Command, Connection, Outcome, Place
+
+Result = TypeVar("Result")
+
+# Wait so long before knocking again at a server that is not there yet.
+_KNOCK_INTERVAL_S = 0.05
+# No time in which a connection over a network could come about.
+_SHORTEST_CONNECT_TIMEOUT_S = 0.1
+# What a server says while it is on its way up, or full.
+_PASSING_REFUSALS = ("LOADING", "ERR max number of clients")
+_LASTING_ERRORS = (ssl.SSLError, socket.gaierror, PermissionError, UnicodeError, StoreProtocolError)
+# Raised by Python, not by the system, hence without a number.
+_PATH_TOO_LONG = "AF_UNIX path too long"
+
+
+class ConnectionPool:
+    """Connections to one server, lent to one thread at a time; forked children get their own."""
+
+    def __init__(self, address: ServerAddress, settings: ConnectionSettings) -> None:
+        self.address = address
+        self.settings = settings
+        self._tls = tls_context(settings.tls) if settings.tls is not None else None
+        # Its operations are atomic: a lock could be held by another thread at the moment of a fork.
+        self._idle: deque[Connection] = deque()
+
+    def close(self) -> None:
+        """Close the connections that nobody uses now."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def execute(self, commands: Sequence[Command], *, idempotent: bool) -> list[Any]:
+        """Send commands in one go and return their replies, errors as StoreReplyError among them.
+
+        A broken connection is opened again, and the commands are repeated, only where that is harmless.
+        """
+        return self.use(lambda connection: connection.execute(commands), idempotent=idempotent)
+
+    def receive(self, keys: Sequence[bytes], place: Place) -> list[Outcome]:
+        """Read the values of many keys, each straight into the memory that `place(index, size)` returns.
+
+        `place` may be called again for the same index when the connection had to be opened anew.
+        """
+        return self.use(lambda connection: connection.receive(keys, place), idempotent=True)
+
+    def use(self, operation: Callable[[Connection], Result], *, idempotent: bool) -> Result:
+        """Lend a connection to an operation; once more, on a new one, if it broke and the operation is harmless."""
+        connection = self._take(checked=not idempotent)
+        try:
+            return self._lend(connection, operation)
+        except StoreConnectionError as error:
+            if not idempotent:
+                raise type(error)(f"{error}. Whether the command was carried out is not known") from error
+            if isinstance(error, StoreTimeoutError | StoreProtocolError):
+                raise
+        # The server may have restarted since connections were last used: others will be stale, too.
+        self.close()
+        return self._lend(self._take(checked=False), operation)
+
+    def _lend(self, connection: Connection, operation: Callable[[Connection], Result]) -> Result:
+        try:
+            result = operation(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.append(connection)
+        return result
+
+    def _take(self, *, checked: bool) -> Connection:
+        """Take an idle connection or open one.
+
+        `checked` costs a system call and makes sure that an idle one was not closed in the meantime.
+        """
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return knock([self])[1]
+            if connection.process_id == os.getpid() and (not checked or connection.is_idle()):
+                return connection
+            connection.close()
+
+    def open(self, timeout_s: float) -> Connection:
+        """Open a connection within a time and log in.
+
+        Raises what says that no server is there, or not yet: OSError, UnicodeError for an impossible host name, or the
+        server's own reply as StoreReplyError.
+        """
+        connection = Connection(open_socket(self.address, self._tls, timeout_s), self.address)
+        try:
+            refusal = connection.log_in(self.settings)
+            if refusal is not None:
+                raise refusal
+        except StoreTimeoutError as error:
+            connection.close()
+            raise StoreTimeoutError("it takes connections, but does not answer") from error
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def keep(self, connection: Connection) -> None:
+        """Take in a connection that nobody needs now."""
+        self._idle.append(connection)
+
+
+def knock(pools: Sequence[ConnectionPool]) -> tuple[ConnectionPool, Connection]:
+    """Open a connection to the first server that answers; go on knocking for as long as the settings allow.
+
+    Raises an error that names the addresses and how they were found, at once when waiting cannot help:
+    StoreReplyError when a server refuses us, StoreTimeoutError when it takes connections but hangs,
+    StoreProtocolError when it is no Redis, else StoreConnectionError.
+    """
+    deadline = time.monotonic() + pools[0].settings.connect_timeout_s
+    while True:
+        is_hopeless = True
+        for number, pool in enumerate(pools):
+            remaining = (deadline - time.monotonic()) / (len(pools) - number)
+            try:
+                return pool, pool.open(max(_SHORTEST_CONNECT_TIMEOUT_S, remaining))
+            except (OSError, UnicodeError, StoreReplyError) as error:
+                failed, failure = pool, error
+                is_hopeless = is_hopeless and _cannot_pass(error)
+        if is_hopeless or time.monotonic() + _KNOCK_INTERVAL_S > deadline:
+            break
+        time.sleep(_KNOCK_INTERVAL_S)
+    found = failed.settings.found
+    if isinstance(failure, StoreReplyError):
+        raise StoreReplyError(f"the database at {failed.address} ({found}) lets nobody in: {failure}") from failure
+    where = " or ".join(str(pool.address) for pool in pools)
+    time_allowed = "" if is_hopeless else f" within {failed.settings.connect_timeout_s:g} s"
+    kind = type(failure) if isinstance(failure, StoreConnectionError) else StoreConnectionError
+    raise kind(f"no database answers at {where} ({found}){time_allowed}: {failure}") from failure
+
+
+def _cannot_pass(error: Exception) -> bool:
+    """Tell whether an error stays the same however long one waits for the server."""
+    if isinstance(error, StoreReplyError):
+        return not str(error).startswith(_PASSING_REFUSALS)
+    return isinstance(error, _LASTING_ERRORS) or (isinstance(error, OSError) and error.args == (_PATH_TOO_LONG,))
