@@ -21,9 +21,14 @@ SmartMLError
 │   └── SampleMismatchError (ValueError)  an arriving tensor does not fit the training set
 └── ExperimentError                       what an experiment describes and starts
     ├── LaunchError                       a program could not be started: fix the command
+    │   └── ProgramNotFoundError (FileNotFoundError)  no such program: fix its name, or the PATH
+    ├── PathNotFoundError (FileNotFoundError)  a file or folder that was named is not there: fix its path
+    ├── PathExistsError (FileExistsError) a file or folder is in the way: remove it, or take another name
     ├── DuplicateNameError (ValueError)   two entities of one experiment share a name: rename one
-    ├── NotStartedError (KeyError)        the entity was never started: start it first
+    ├── NotStartedError (KeyError)        the entity does not run, or never did: start it first
+    ├── AlreadyStartedError               the entity runs already: stop it first
     ├── ServerStartError                  the database server did not come up: the message says why
+    │   └── PortTakenError                another program listens on the port: take another, or 0 for any
     └── UnsupportedError (NotImplementedError)  smartml cannot do this (yet): the message names the way round
 """
 

@@ -1,0 +1,68 @@
+"""`import smartml` needs nothing but what setup.cfg lists as its dependencies."""
+
+import subprocess
+import sys
+
+import pytest
+
+OPTIONAL = [
+    *("torch", "keras", "tensorflow", "jax", "mpi4py", "smartredis", "dask", "distributed"),
+    *("matplotlib", "xarray", "ml_dtypes", "pandas", "bokeh", "grpc", "google.protobuf", "fsspec", "yaml"),
+    *("websockets", "pydantic", "tokenizers", "sklearn", "fastapi", "uvicorn", "pytest", "hypothesis"),
+]
+
+# Fails every import of an optional package as if it were not installed, and lists what was tried.
+BLOCKER = f"""
+import sys
+
+OPTIONAL = {OPTIONAL!r}
+tried = []
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if any(name == package or name.startswith(package + ".") for package in OPTIONAL):
+            tried.append(name)
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+def run(code):
+    """Run code in a new interpreter without any optional package; return what it prints, line by line."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", BLOCKER + code], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("module", ["smartml", "smartml.store", "smartml.feeds", "smartml.experiment", "smartml.cli"])
+def test_importing_asks_for_no_optional_package(module):
+    # redis looks for packages of its own (a faster parser, telemetry); what we ask for ourselves is what counts.
+    assert run(f"import {module}; print(*tried)") == [""]
+
+
+def test_importing_starts_no_thread_and_no_process_and_configures_no_logging():
+    code = """
+import logging, threading
+import psutil
+import smartml
+print(threading.active_count(), len(psutil.Process().children()), logging.getLogger().handlers)
+print(logging.getLogger("smartml").handlers)
+"""
+    assert run(code) == ["1 0 []", "[]"]
+
+
+@pytest.mark.parametrize(("module", "extra"), [("torch", "torch"), ("keras", "keras")])
+def test_a_framework_that_is_not_installed_is_named_with_its_extra(module, extra):
+    code = f"""
+from smartml.errors import MissingDependencyError
+try:
+    import smartml.feeds.{module}
+except MissingDependencyError as error:
+    print(error)
+"""
+    [line] = run(code)
+    assert f"needs the package '{module}'" in line
+    assert f'pip install "smartml[{extra}]"' in line
