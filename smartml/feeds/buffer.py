@@ -35,6 +35,8 @@ class Column:
 @dataclass
 class _Block:
     arrays: list[NDArray[Any]]
+    # Its place among the blocks.
+    number: int
     # Index of its first sample in the whole set.
     first: int
     # Rows that are part of the set, and rows that were given out; equal but while samples are under way.
@@ -73,7 +75,10 @@ class TrainingSet:
         return sum(column.row_size for column in self.columns)
 
     def reserve(self, rows: int) -> Slot:
-        """Give out memory for so many rows, next to each other. They join the set when they are kept."""
+        """Give out memory for so many rows, next to each other. They join the set when they are kept.
+
+        Until then the set does not know them: samples that never come leave no trace.
+        """
         block = self._blocks[-1] if self._blocks else None
         if block is None or block.reserved + rows > block.capacity:
             block = self._add_block(rows)
@@ -87,15 +92,16 @@ class TrainingSet:
         wanted = min(max(so_far, _FIRST_BLOCK_BYTES // row_size), _LARGEST_BLOCK_BYTES // row_size)
         capacity = max(rows, wanted)
         arrays = [np.empty((capacity, *column.shape), column.dtype) for column in self.columns]
-        self._blocks.append(_Block(arrays, so_far))
+        self._blocks.append(_Block(arrays, len(self._blocks), so_far))
         return self._blocks[-1]
 
     def keep(self, slots: Sequence[Slot]) -> None:
-        """Make these slots, in this order, part of the set, and take back all others given out before.
+        """Make these slots part of the set, in the order in which they were reserved, and take back all others.
 
-        Where a slot before them is not kept, their rows close the gap.
+        Where a slot before them is not kept, their rows move up: the only samples that are ever moved.
         """
-        for slot in slots:
+        # In another order, rows that move up could fall on rows that have not moved yet.
+        for slot in sorted(slots, key=lambda slot: (slot.block.number, slot.start)):
             block = slot.block
             if slot.start != block.held:
                 for array in block.arrays:
@@ -122,3 +128,10 @@ class TrainingSet:
                     # Any mode but "raise" lets numpy write to `out` without a buffer in between.
                     np.take(array, rows, axis=0, out=out[start:end], mode="clip")
         return batch
+
+    def column(self, number: int) -> NDArray[Any]:
+        """Copy one column of all samples out, in the order of the set."""
+        return np.concatenate(
+            [np.empty((0, *self.columns[number].shape), self.columns[number].dtype)]
+            + [block.arrays[number][: block.held] for block in self._blocks]
+        )

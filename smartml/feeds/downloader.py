@@ -3,25 +3,27 @@
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, FeedTimeoutError, SampleMismatchError
+from smartml.feeds.absence import describe_absence
 from smartml.feeds.buffer import TrainingSet
 from smartml.feeds.discovery import Discovery, KeyDiscovery, ListDiscovery
 from smartml.feeds.schemes import DataInfo, KeyOrder, KeyScheme, choose_producers, download_info
-from smartml.feeds.transfer import Landing, read_columns
+from smartml.feeds.transfer import read_columns, receive
 from smartml.store import Client
 
 logger = logging.getLogger(__name__)
 
+Self = TypeVar("Self", bound="DataDownloader")
+
 # While waiting, the server is asked at intervals that grow from the first to the second.
 _SHORTEST_POLL_S = 0.002
 _LONGEST_POLL_S = 0.05
-# Keys named in the error of a wait that ended in vain.
-_KEYS_IN_MESSAGE = 4
 
 
 class DataDownloader:
@@ -43,9 +45,14 @@ class DataDownloader:
     A pass serves whole batches, not a last smaller one (`drop_last=False` serves that, too). The same `seed` and the
     same arrivals give the same batches. Each batch goes to one of `num_replicas` replicas.
 
-    The first batch is waited for up to `wait_timeout_s` seconds (None: for ever), in the constructor or, with
-    `init_samples=False`, when samples are first asked for; then FeedTimeoutError says what was looked for and where.
-    Tensors that do not fit the ones before raise SampleMismatchError; the feed stays usable with what it holds.
+    The first batch is waited for in the constructor or, with `init_samples=False`, when samples are first asked for.
+    When no new sample has come for `wait_timeout_s` seconds (None: wait for ever), FeedTimeoutError says what was
+    looked for, where, and what is there instead.
+
+    A tensor that does not fit the ones before raises SampleMismatchError (TensorFormatError if it is no tensor,
+    MetadataError if its dataset lacks it) once, when everything else has joined; it is left out, and the feed can be
+    used further. StoreConnectionError when the database went away: the feed keeps what it holds, and looks again when
+    asked again.
     """
 
     def __init__(
@@ -86,23 +93,42 @@ class DataDownloader:
             raise ArgumentTypeError(f"a list name or a DataInfo is needed, not {type(data_info_or_list_name).__name__}")
         # A list that is only named tells the rest itself.
         self._info_is_published = isinstance(data_info_or_list_name, str)
+        if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 1):
+            raise ArgumentValueError(f"num_classes must be a positive number or None, not {num_classes!r}")
         self._num_classes = num_classes
         self.batch_size = batch_size
         self.dynamic = dynamic
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.verbose = verbose
-        self.wait_timeout_s = wait_timeout_s
-        self.client = Client(cluster, address)
-        self.producers = choose_producers(self.client.sources, producer_prefixes)
+        self.wait_timeout_s = _checked_timeout(wait_timeout_s)
         self._seed = seed
         self._discovery: Discovery | None = None
         self._set: TrainingSet | None = None
-        # The samples of the running pass, in the order in which batches take them.
+        # The samples of the running pass, in the order in which batches take them. A new pass brings a new array.
         self.indices: NDArray[np.intp] = np.empty(0, np.intp)
         self.set_replica_parameters(replica_rank, num_replicas)
-        if init_samples:
-            self.init_samples()
+        self.client = Client(cluster, address)
+        try:
+            self.producers = choose_producers(self.client.sources, producer_prefixes)
+            if init_samples:
+                self.init_samples()
+        except BaseException:
+            # Nobody else could: the caller never sees this object.
+            self.close()
+            raise
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections to the database. Samples held remain; looking for new ones opens new connections."""
+        self.client.close()
 
     def set_replica_parameters(self, replica_rank: int, num_replicas: int) -> None:
         """Choose which replica this feed serves; only before its first samples came."""
@@ -121,6 +147,18 @@ class DataDownloader:
     def num_samples(self) -> int:
         """Number of samples held."""
         return 0 if self._set is None else len(self._set)
+
+    @property
+    def samples(self) -> NDArray[Any] | None:
+        """A copy of all samples held, in order of arrival: (num_samples, *sample_shape); None before the first."""
+        return None if self._set is None else self._set.column(0)
+
+    @property
+    def targets(self) -> NDArray[Any] | None:
+        """A copy of all targets held, as they arrived, row by row with `samples`; None where there are none."""
+        if self._set is None or not (self.need_targets or self.autoencoding):
+            return None
+        return self._set.column(len(self._set.columns) - 1)
 
     @property
     def num_classes(self) -> int | None:
@@ -151,18 +189,20 @@ class DataDownloader:
     def init_samples(self, wait_timeout_s: float | None = None) -> None:
         """Wait for the first batch; returns the moment it is there, at once when it already is.
 
-        Raises FeedTimeoutError after `wait_timeout_s` (None: that of the constructor) and SampleMismatchError.
+        Raises FeedTimeoutError when nothing new has come for `wait_timeout_s` (None: that of the constructor).
         """
-        allowed_s = self.wait_timeout_s if wait_timeout_s is None else wait_timeout_s
+        allowed_s = self.wait_timeout_s if wait_timeout_s is None else _checked_timeout(wait_timeout_s)
         needed = self.batch_size if self.drop_last else 1
-        deadline = None if allowed_s is None else time.monotonic() + allowed_s
-        pause_s = _SHORTEST_POLL_S
+        last_news, pause_s = time.monotonic(), _SHORTEST_POLL_S
         while self.num_samples < needed:
-            self._fetch()
-            if self.num_samples >= needed:
-                break
-            if deadline is not None and time.monotonic() > deadline:
-                raise FeedTimeoutError(self._describe_wait(needed, allowed_s))
+            if self._fetch():
+                last_news, pause_s = time.monotonic(), _SHORTEST_POLL_S
+                continue
+            waited_s = time.monotonic() - last_news
+            if allowed_s is not None:
+                if waited_s >= allowed_s:
+                    raise FeedTimeoutError(self._describe_wait(needed, allowed_s))
+                pause_s = min(pause_s, allowed_s - waited_s)
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.5, _LONGEST_POLL_S)
         if len(self.indices) < needed:
@@ -171,7 +211,7 @@ class DataDownloader:
     def update_data(self) -> None:
         """Take up what is new, if the feed is dynamic, and begin a new pass: another order over what is held now.
 
-        Raises SampleMismatchError for a tensor that does not fit; all others have joined by then.
+        Raises SampleMismatchError for a tensor that does not fit, once; all others have joined by then.
         """
         try:
             if self.dynamic:
@@ -194,15 +234,18 @@ class DataDownloader:
         if not arrivals:
             return 0
         if self._set is None:
-            columns = read_columns(self.client.database, arrivals[0])
+            columns = read_columns(self.client.database, arrivals)
             if columns is None:
                 return 0
             self._set = TrainingSet(columns)
         before = len(self._set)
-        joined, error = Landing(self._set, arrivals).receive(self.client.database)
-        self._discovery.confirm(joined)
-        self.log(f"{len(self._set) - before} new samples in {len(joined)} batches, {len(self._set)} in all")
-        if error is not None:
+        outcome = receive(self.client.database, self._set, arrivals)
+        self._discovery.confirm([*outcome.joined, *(arrival for arrival, _ in outcome.misfits)])
+        self.log(f"{len(self._set) - before} new samples in {len(outcome.joined)} batches, {len(self._set)} in all")
+        # One is raised; nobody would see the others.
+        for _, error in outcome.misfits[1:]:
+            logger.error("left out of the training set: %s", error)
+        for _, error in outcome.misfits[:1]:
             raise error
         return len(self._set) - before
 
@@ -225,13 +268,9 @@ class DataDownloader:
             keys = [self._scheme.key(producer) for producer in self.producers]
         else:
             keys = self._discovery.describe_next()
-        named = ", ".join(repr(key.decode(errors="replace")) for key in keys[:_KEYS_IN_MESSAGE])
-        more = f" and {len(keys) - _KEYS_IN_MESSAGE} more" if len(keys) > _KEYS_IN_MESSAGE else ""
-        similar = [name for name in database.similar_keys(keys[0]) if name.encode() not in keys] if keys else []
-        there = f"similar keys there: {', '.join(map(repr, similar))}" if similar else "no key there has a similar name"
         return (
-            f"{self.num_samples} samples came within {allowed_s:g} s, {needed} are needed for a batch. "
-            f"Looked for {named or 'more entries'}{more} at {database.address}; {there}"
+            f"{self.num_samples} samples are there, {needed} are needed for a batch, "
+            f"and none came within {allowed_s:g} s. {describe_absence(database, keys, self.producers)}"
         )
 
     def log(self, message: str) -> None:
@@ -243,26 +282,35 @@ class DataDownloader:
     def __len__(self) -> int:
         """Number of batches in the running pass."""
         self.init_samples()
-        whole, rest = divmod(len(self.indices), self.batch_size)
+        return self._count_batches(self.indices)
+
+    def _count_batches(self, indices: NDArray[np.intp]) -> int:
+        whole, rest = divmod(len(indices), self.batch_size)
         return whole + (1 if rest and not self.drop_last else 0)
 
     def __iter__(self) -> Iterator[Any]:
         """Begin a new pass, over what is there now, and go through its batches."""
         self.init_samples()
         self.update_data()
-        for number in range(len(self)):
-            yield self.batch(number)
+        # The pass goes on over its own order, should another one begin meanwhile.
+        indices = self.indices
+        for number in range(self._count_batches(indices)):
+            yield self._make_batch(indices, number)
 
     def batch(self, number: int) -> Any:
         """Copy batch `number` of the running pass: `x` of shape (batch, *sample_shape), `(x, x)` or `(x, y)`.
 
-        Raises IndexError beyond the last one.
+        The rows of a batch are in order of arrival. Raises IndexError beyond the last batch.
         """
-        if not 0 <= number < len(self):
-            raise IndexError(f"batch {number} of {len(self)}")
+        self.init_samples()
+        return self._make_batch(self.indices, number)
+
+    def _make_batch(self, indices: NDArray[np.intp], number: int) -> Any:
+        count = self._count_batches(indices)
+        if not 0 <= number < count:
+            raise IndexError(f"there is no batch {number}: the pass has {count}, counted from 0")
         assert self._set is not None
-        chosen = self.indices[number * self.batch_size : (number + 1) * self.batch_size]
-        batch = self._set.take(chosen)
+        batch = self._set.take(indices[number * self.batch_size : (number + 1) * self.batch_size])
         if self.autoencoding:
             return batch[0], batch[0]
         if not self.need_targets:
@@ -283,3 +331,9 @@ def one_hot(labels: NDArray[Any], num_classes: int) -> NDArray[np.float32]:
         raise SampleMismatchError(f"labels lie in [{flat.min()}, {flat.max()}], num_classes={num_classes} allows less")
     encoded: NDArray[np.float32] = np.eye(num_classes, dtype=np.float32)[flat[:, 0]]
     return encoded
+
+
+def _checked_timeout(timeout_s: float | None) -> float | None:
+    if timeout_s is not None and not timeout_s >= 0:
+        raise ArgumentValueError(f"wait_timeout_s must be a number of seconds or None, not {timeout_s!r}")
+    return timeout_s

@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from smartml.errors import ArgumentTypeError, MissingDependencyError
+import numpy as np
+from numpy.typing import NDArray
+
+from smartml.errors import ArgumentTypeError, ArgumentValueError, MissingDependencyError
 from smartml.extras import missing
 from smartml.feeds.downloader import DataDownloader
 
@@ -29,17 +32,27 @@ class _DataGenerator(DataDownloader, data.IterableDataset):  # type: ignore[type
         worker = data.get_worker_info()
         if worker is not None and not self._is_split:
             self._is_split = True
+            # What the process that made the worker may hold is not this worker's part.
+            self._set = None
             self.set_replica_parameters(
                 self.replica_rank * worker.num_workers + worker.id, self.num_replicas * worker.num_workers
             )
         return super().__iter__()
 
-    def batch(self, number: int) -> Any:
-        """Return batch `number` of the running pass as tensors on the CPU."""
-        batch = super().batch(number)
-        if isinstance(batch, tuple):
-            return tuple(torch.from_numpy(part) for part in batch)
-        return torch.from_numpy(batch)
+    def __getstate__(self) -> dict[str, Any]:
+        # A process that it is sent to fetches its own part.
+        return {**self.__dict__, "_set": None, "_discovery": None, "indices": self.indices[:0]}
+
+    def _make_batch(self, indices: NDArray[np.intp], number: int) -> Any:
+        batch = super()._make_batch(indices, number)
+        return tuple(map(_as_torch, batch)) if isinstance(batch, tuple) else _as_torch(batch)
+
+
+def _as_torch(array: NDArray[Any]) -> torch.Tensor:
+    if array.dtype.name == "bfloat16":
+        # torch does not know numpy's way to have this dtype.
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
 
 
 class StaticDataGenerator(_DataGenerator):
@@ -65,7 +78,8 @@ class DynamicDataGenerator(_DataGenerator):
 class DataLoader(data.DataLoader[Any]):
     """torch's DataLoader for these generators: batches come from the generator, workers live as long as the loader.
 
-    With `num_workers` processes, each fetches and serves its own part of the batches; with 0 the calling process does.
+    With `num_workers` processes, each fetches, waits for and serves its own part of the samples, in batches of
+    its own; with 0 the calling process does.
     """
 
     def __init__(self, dataset: _DataGenerator, **kwargs: Any) -> None:
@@ -73,7 +87,8 @@ class DataLoader(data.DataLoader[Any]):
             raise ArgumentTypeError(
                 f"this DataLoader takes a StaticDataGenerator or DynamicDataGenerator, not {type(dataset).__name__}"
             )
-        kwargs.setdefault("batch_size", None)
+        if kwargs.setdefault("batch_size", None) is not None:
+            raise ArgumentValueError("the generator makes the batches: give it batch_size, not the DataLoader")
         kwargs.setdefault("persistent_workers", kwargs.get("num_workers", 0) > 0)
         super().__init__(dataset, **kwargs)
 

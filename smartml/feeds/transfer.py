@@ -1,11 +1,12 @@
 """From the database into the training set: tensors are received straight into the rows that will hold them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smartml.errors import SampleMismatchError, SmartMLError
+from smartml.errors import SampleMismatchError, SmartMLError, TensorFormatError
 from smartml.feeds.buffer import Column, Slot, TrainingSet
 from smartml.feeds.discovery import Arrival
 from smartml.store import Database
@@ -14,23 +15,65 @@ from smartml.tensors import FOOTER_SIZE, MAX_DIMENSIONS, TensorDescription, read
 _LARGEST_DESCRIPTION = 8 * MAX_DIMENSIONS + FOOTER_SIZE
 
 
-def read_columns(database: Database, arrival: Arrival) -> list[Column] | None:
-    """Read what columns a training set needs for tensors like these, without their payloads.
+def read_columns(database: Database, arrivals: Sequence[Arrival]) -> list[Column] | None:
+    """Read what columns a training set needs, from the first arrival that holds a sample, without its payload.
 
-    Returns None when the tensors are gone again; raises SampleMismatchError when they are not batches of samples.
+    Returns None when there is none, or raises why, if all there is cannot be read: TensorFormatError,
+    SampleMismatchError.
     """
+    first_error: SmartMLError | None = None
+    for arrival in arrivals:
+        try:
+            descriptions = _read_descriptions(database, arrival)
+            if descriptions and descriptions[0].shape[0]:
+                return [Column(description.dtype, description.shape[1:]) for description in descriptions]
+        except (TensorFormatError, SampleMismatchError) as error:
+            first_error = first_error or error
+    if first_error is not None:
+        raise first_error
+    return None
+
+
+def _read_descriptions(database: Database, arrival: Arrival) -> list[TensorDescription] | None:
+    """Return what the tensors of an arrival are; None when they are gone again, or not to be taken."""
+    if arrival.problem is not None:
+        return None
     descriptions = []
     for key in arrival.keys:
+        _check_is_string(database, key)
         size, end = database.commands(key, (b"STRLEN", key), (b"GETRANGE", key, b"-%d" % _LARGEST_DESCRIPTION, b"-1"))
         if not size:
             return None
         descriptions.append(read_description(end, size, _text(key)))
-    _check_rows(arrival, descriptions)
-    return [Column(description.dtype, description.shape[1:]) for description in descriptions]
+    _check_samples(arrival, descriptions)
+    return descriptions
 
 
-class Landing:
-    """Receives arrivals into a training set: each gets rows when the size of its first tensor is known."""
+@dataclass
+class Outcome:
+    """What became of the arrivals. Those of neither list disappeared again: to be found anew if they come back."""
+
+    joined: list[Arrival] = field(default_factory=list)
+    # What does not fit the training set, and why; not to be tried again.
+    misfits: list[tuple[Arrival, SmartMLError]] = field(default_factory=list)
+
+
+def receive(database: Database, training_set: TrainingSet, arrivals: Sequence[Arrival]) -> Outcome:
+    """Receive arrivals into a training set; none of them when the transfer itself fails."""
+    landing = _Landing(training_set, [arrival for arrival in arrivals if arrival.problem is None])
+    try:
+        landing.receive(database)
+        outcome, slots = landing.check()
+    except BaseException:
+        training_set.keep([])
+        raise
+    training_set.keep(slots)
+    outcome.misfits += [(arrival, arrival.problem) for arrival in arrivals if arrival.problem is not None]
+    return outcome
+
+
+class _Landing:
+    """Gives each arrival its rows when the size of its first tensor is known, and checks what has come down there."""
 
     def __init__(self, training_set: TrainingSet, arrivals: Sequence[Arrival]) -> None:
         self._set = training_set
@@ -41,76 +84,114 @@ class Landing:
         self._ends = [np.zeros((len(arrivals), 8 * (len(c.shape) + 1) + FOOTER_SIZE), np.uint8) for c in self._columns]
         # Tensors that fit no rows are received here, so that the error can say what they are.
         self._astray: dict[int, NDArray[np.uint8]] = {}
-        self._sizes: list[int | None] = []
+        self._keys = [key for arrival in arrivals for key in arrival.keys]
+        self._sizes: list[int | None] = [None] * len(self._keys)
+        # Why keys hold no value that could be received.
+        self._errors: dict[int, TensorFormatError] = {}
 
-    def receive(self, database: Database) -> tuple[list[Arrival], SmartMLError | None]:
-        """Return the arrivals that joined the set, and the error of the first that does not fit.
-
-        Others join all the same, unless they stand behind the misfit in the row of its source. What disappeared since
-        it was found is left out, to be found again if it comes back.
-        """
+    def receive(self, database: Database) -> None:
         try:
-            self._sizes = database.receive([key for arrival in self._arrivals for key in arrival.keys], self._place)
-        except BaseException:
-            self._set.keep([])
-            raise
-        joined: list[tuple[Arrival, Slot]] = []
-        stopped: set[int] = set()
-        first_error: SmartMLError | None = None
-        for number, arrival in enumerate(self._arrivals):
-            if arrival.source in stopped:
-                continue
-            try:
-                slot = self._checked_slot(number)
-            except SmartMLError as error:
-                first_error = first_error or error
-                slot = None
-            if slot is None:
-                stopped.add(arrival.source)
-            else:
-                joined.append((arrival, slot))
-        self._set.keep([slot for _, slot in joined])
-        return [arrival for arrival, _ in joined], first_error
+            self._sizes = database.receive(self._keys, self._place)
+        except TensorFormatError:
+            # It speaks of the first key that holds something else than a string; all others were received.
+            for index, key in enumerate(self._keys):
+                if self._sizes[index] is None:
+                    self._note_kind(database, index, key)
+
+    def _note_kind(self, database: Database, index: int, key: bytes) -> None:
+        try:
+            _check_is_string(database, key)
+        except TensorFormatError as error:
+            self._errors[index] = error
 
     def _place(self, index: int, size: int) -> list[memoryview]:
+        self._sizes[index] = size
         number, column_number = divmod(index, len(self._columns))
         end = self._ends[column_number][number]
         payload_size = size - len(end)
         row_size = self._columns[column_number].row_size
-        rows = payload_size // row_size if row_size and payload_size >= 0 and payload_size % row_size == 0 else None
+        rows = payload_size // row_size if payload_size >= 0 and payload_size % row_size == 0 else None
         slot = self._slots[number]
         if slot is None and rows is not None:
             slot = self._slots[number] = self._set.reserve(rows)
         if slot is None or rows != slot.rows:
             self._astray[index] = np.empty(size, np.uint8)
             return [self._astray[index].data]
+        # A broken connection may have brought something else here before.
         self._astray.pop(index, None)
         return [slot.arrays[column_number].reshape(-1).view(np.uint8).data, end.data]
 
+    def check(self) -> tuple[Outcome, list[Slot]]:
+        """Tell what became of each arrival, and which rows hold samples now."""
+        outcome = Outcome()
+        slots = []
+        stopped: set[int | None] = set()
+        for number, arrival in enumerate(self._arrivals):
+            if arrival.line in stopped:
+                continue
+            try:
+                slot = self._checked_slot(number)
+            except SmartMLError as error:
+                outcome.misfits.append((arrival, error))
+                continue
+            if slot is not None:
+                outcome.joined.append(arrival)
+                slots.append(slot)
+            elif arrival.line is not None:
+                stopped.add(arrival.line)
+        return outcome, slots
+
     def _checked_slot(self, number: int) -> Slot | None:
-        """Return the rows of an arrival, None when it disappeared; raise the error that says why it does not fit."""
+        """Return the rows of an arrival, None when it is not there (any more); raise the error that says what is."""
         arrival = self._arrivals[number]
-        descriptions = []
-        for column_number, (key, column) in enumerate(zip(arrival.keys, self._columns, strict=True)):
-            index = number * len(self._columns) + column_number
-            size = self._sizes[index]
-            if size is None:
-                return None
-            end = self._astray.get(index, self._ends[column_number][number])
-            description = read_description(end.data, size, _text(key))
-            if (description.dtype, description.shape[1:]) != (column.dtype, column.shape) or not description.shape:
+        first = number * len(self._columns)
+        indices = range(first, first + len(self._columns))
+        for index in indices:
+            if index in self._errors:
+                raise self._errors[index]
+        if any(self._sizes[index] is None for index in indices):
+            return None
+        descriptions = [self._read_description(index) for index in indices]
+        for key, column, description in zip(arrival.keys, self._columns, descriptions, strict=True):
+            if not description.shape or (description.dtype, description.shape[1:]) != (column.dtype, column.shape):
+                expected = ", ".join(["any number", *map(str, column.shape)])
                 raise SampleMismatchError(
                     f"tensor {_text(key)!r} is {description}, the training set holds {column.dtype.name} "
-                    f"of shape (any number, {', '.join(map(str, column.shape))}): all batches of a feed must be alike"
+                    f"of shape ({expected}): all batches of a feed must be alike"
                 )
-            descriptions.append(description)
-        _check_rows(arrival, descriptions)
-        return self._slots[number]
+        _check_samples(arrival, descriptions)
+        # Of a tensor that was replaced while it was under way, only the next update can make sense.
+        return None if any(index in self._astray for index in indices) else self._slots[number]
+
+    def _read_description(self, index: int) -> TensorDescription:
+        number, column_number = divmod(index, len(self._columns))
+        key = _text(self._arrivals[number].keys[column_number])
+        size = self._sizes[index]
+        assert size is not None
+        if index in self._astray:
+            return read_description(self._astray[index].data, size, key)
+        end = self._ends[column_number][number]
+        try:
+            return read_description(end.data, size, key)
+        except TensorFormatError:
+            # With more dimensions than expected, the description begins within the rows.
+            slot = self._slots[number]
+            assert slot is not None
+            rows = slot.arrays[column_number].reshape(-1).view(np.uint8)
+            return read_description(np.concatenate([rows, end])[-_LARGEST_DESCRIPTION:].data, size, key)
 
 
-def _check_rows(arrival: Arrival, descriptions: Sequence[TensorDescription]) -> None:
+def _check_is_string(database: Database, key: bytes) -> None:
+    """Raise TensorFormatError if a key holds a Redis value of another type, which can be no tensor."""
+    kind = database.commands(key, (b"TYPE", key))[0]
+    if kind not in (b"string", b"none"):
+        raise TensorFormatError(f"key {_text(key)!r} does not hold a tensor: it is a Redis value of type {_text(kind)}")
+
+
+def _check_samples(arrival: Arrival, descriptions: Sequence[TensorDescription]) -> None:
+    """Raise SampleMismatchError unless the tensors hold samples along axis 0, all as many."""
     for key, description in zip(arrival.keys, descriptions, strict=True):
-        if not description.shape or not description.payload_size:
+        if not description.shape or 0 in description.shape[1:]:
             raise SampleMismatchError(
                 f"tensor {_text(key)!r} is {description}: a batch has samples along axis 0, and each has a size"
             )

@@ -1,7 +1,9 @@
 """What a producer in Python uses to feed trainers through an aggregation list."""
 
 import logging
+import os
 import uuid
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,8 @@ logger = logging.getLogger(__name__)
 class TrainingDataUploader:
     """Puts batches of samples, with their targets, where a `DataDownloader` of the same list finds them.
 
-    The names of datasets hold a part that is different for every uploader, so that uploaders of one process, or a
-    producer that is started again, never overwrite what is there.
+    The names of datasets hold a part that is different for every uploader, so that uploaders of one process, copies of
+    one in forked processes, or a producer that is started again, never overwrite what is there.
     """
 
     def __init__(
@@ -38,7 +40,19 @@ class TrainingDataUploader:
         self.rank = rank
         self.verbose = verbose
         self.batch_idx = 0
-        self._token = uuid.uuid4().hex[:12]
+        self._renew_token()
+
+    def __enter__(self) -> "TrainingDataUploader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections to the database. Using the uploader again opens new ones."""
+        self.client.close()
 
     @property
     def list_name(self) -> str:
@@ -70,6 +84,8 @@ class TrainingDataUploader:
         Trainers see the batch once all of it is there. Raises ArgumentTypeError for what is not an array or
         for targets that the list has no name for, ArgumentValueError when the two differ in number.
         """
+        if self._token_owner != os.getpid():
+            self._renew_token()
         dataset = Dataset("_".join(str(part) for part in self._name_parts() if part is not None))
         dataset.add_tensor(self.sample_name, samples)
         if targets is not None and self.target_name != self.sample_name:
@@ -93,3 +109,10 @@ class TrainingDataUploader:
 
     def _name_parts(self) -> tuple[Any, ...]:
         return self.list_name, self.rank, self._token, self.batch_idx
+
+    def _renew_token(self) -> None:
+        self._token, self._token_owner = uuid.uuid4().hex[:12], os.getpid()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._renew_token()
