@@ -16,6 +16,8 @@ from smartml.errors import ArgumentTypeError, ArgumentValueError
 # Fields of a dataset's metadata hash that are not the user's.
 COMPLETE_FIELD = b".COMPLETE"
 TENSOR_NAMES_FIELD = b".tensor_names"
+# Behind a dataset's entry: the key of its metadata.
+METADATA_SUFFIX = b".meta"
 # Everything that smartml keeps in a database for its own purposes begins so.
 OWN_PREFIX = b".smartml."
 
@@ -71,7 +73,7 @@ class DatasetKeys:
 
     @property
     def metadata(self) -> bytes:
-        return self.entry + b".meta"
+        return self.entry + METADATA_SUFFIX
 
     def tensor(self, name: str) -> bytes:
         return self.entry + b"." + checked_name(name, "tensor")

@@ -1,13 +1,13 @@
 """What a database holds, key by key, in words for people."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from smartml.errors import TensorFormatError
 from smartml.store.database import Database
-from smartml.store.keys import COMPLETE_FIELD
-from smartml.tensors import FOOTER_SIZE, MAX_DIMENSIONS, read_description
+from smartml.store.descriptions import find_descriptions
+from smartml.store.keys import COMPLETE_FIELD, METADATA_SUFFIX
+from smartml.tensors import TensorDescription
 
 # Keys described in one round trip.
 _KEYS_AT_ONCE = 500
@@ -28,32 +28,46 @@ def list_keys(database: Database, pattern: str = "*", limit: int | None = None) 
 
     The description of a tensor is read without its payload.
     """
-    keys = itertools.islice(database.scan(pattern.encode()), limit)
-    while some := list(itertools.islice(keys, _KEYS_AT_ONCE)):
-        kinds = database.each([(b"TYPE", key.encode(errors="surrogateescape")) for key in some])
-        for key, kind in zip(some, kinds, strict=True):
-            description = _describe(database, key, kind.decode())
-            if description is not None:
-                yield description
+    found = itertools.islice(database.scan(pattern.encode(errors="surrogateescape")), limit)
+    while some := list(itertools.islice(found, _KEYS_AT_ONCE)):
+        keys = [key.encode(errors="surrogateescape") for key in some]
+        of_kind: dict[bytes, list[bytes]] = {}
+        for key, kind in zip(keys, database.each([(b"TYPE", key) for key in keys]), strict=True):
+            of_kind.setdefault(kind, []).append(key)
+        yield from _describe_strings(database, of_kind.pop(b"string", []))
+        yield from _describe_hashes(database, of_kind.pop(b"hash", []))
+        yield from _describe_lists(database, of_kind.pop(b"list", []))
+        # They were deleted since they were listed.
+        of_kind.pop(b"none", None)
+        for kind, others in of_kind.items():
+            yield from (KeyDescription(_printable(key), kind.decode(), "", 0) for key in others)
 
 
-def _describe(database: Database, name: str, kind: str) -> KeyDescription | None:
-    key = name.encode(errors="surrogateescape")
-    # As it can be printed.
-    name = key.decode(errors="replace")
-    if kind == "string":
-        largest = 8 * MAX_DIMENSIONS + FOOTER_SIZE
-        size, end = database.commands(key, (b"STRLEN", key), (b"GETRANGE", key, b"-%d" % largest, b"-1"))
-        try:
-            return KeyDescription(name, "tensor", str(read_description(end, size, name)), size)
-        except TensorFormatError:
-            return KeyDescription(name, "string", "", size)
-    if kind == "list":
-        size = database.command("LLEN", key)
-        return KeyDescription(name, "list", f"{size} entries", size)
-    if kind == "hash":
-        fields = database.hashes([key])[0]
-        content = "complete" if COMPLETE_FIELD in fields else "incomplete"
-        return KeyDescription(name, "dataset", f"{len(fields)} fields, {content}", sum(map(len, fields.values())))
-    # It was deleted since it was listed.
-    return None if kind == "none" else KeyDescription(name, kind, "", 0)
+def _describe_strings(database: Database, keys: Sequence[bytes]) -> Iterator[KeyDescription]:
+    others = []
+    for key, found in zip(keys, find_descriptions(database, keys), strict=True):
+        if isinstance(found, TensorDescription):
+            yield KeyDescription(_printable(key), "tensor", str(found), found.payload_size + found.size)
+        elif found is not None:
+            others.append(key)
+    for key, size in zip(others, database.each([(b"STRLEN", key) for key in others]), strict=True):
+        yield KeyDescription(_printable(key), "string", "", size)
+
+
+def _describe_hashes(database: Database, keys: Sequence[bytes]) -> Iterator[KeyDescription]:
+    for key, fields in zip(keys, database.hashes(keys), strict=True):
+        size = sum(map(len, fields.values()))
+        if key.endswith(METADATA_SUFFIX):
+            content = f"{len(fields)} fields, {'complete' if COMPLETE_FIELD in fields else 'incomplete'}"
+            yield KeyDescription(_printable(key), "dataset", content, size)
+        else:
+            yield KeyDescription(_printable(key), "hash", f"{len(fields)} fields", size)
+
+
+def _describe_lists(database: Database, keys: Sequence[bytes]) -> Iterator[KeyDescription]:
+    for key, length in zip(keys, database.each([(b"LLEN", key) for key in keys]), strict=True):
+        yield KeyDescription(_printable(key), "list", f"{length} entries", length)
+
+
+def _printable(key: bytes) -> str:
+    return key.decode(errors="backslashreplace")
