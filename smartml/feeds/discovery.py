@@ -45,7 +45,7 @@ class Discovery(Protocol):
         """List what is there and was not dealt with yet, in a fixed order of producers, ranks and iterations."""
 
     def confirm(self, arrivals: Sequence[Arrival]) -> None:
-        """Note arrivals as dealt with."""
+        """Note arrivals, in any order, as dealt with."""
 
     def describe_next(self) -> list[bytes]:
         """List the keys that the next arrivals are expected under."""
@@ -155,7 +155,7 @@ class KeyDiscovery:
     def confirm(self, arrivals: Sequence[Arrival]) -> None:
         for arrival in arrivals:
             assert arrival.line is not None
-            self._next[arrival.line] = arrival.position + self._stride
+            self._next[arrival.line] = max(self._next[arrival.line], arrival.position + self._stride)
             self._is_reported[arrival.line] = False
         for source in {arrival.line for arrival in arrivals if arrival.line is not None}:
             self._next_keys[source] = self._keys(source, self._next[source])[0]

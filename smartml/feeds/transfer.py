@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from smartml.errors import SampleMismatchError, SmartMLError, TensorFormatError
+from smartml.errors import MetadataError, SampleMismatchError, SmartMLError, TensorFormatError
 from smartml.feeds.buffer import Column, Slot, TrainingSet
 from smartml.feeds.discovery import Arrival
 from smartml.store import Database
@@ -18,16 +18,18 @@ _LARGEST_DESCRIPTION = 8 * MAX_DIMENSIONS + FOOTER_SIZE
 def read_columns(database: Database, arrivals: Sequence[Arrival]) -> list[Column] | None:
     """Read what columns a training set needs, from the first arrival that holds a sample, without its payload.
 
-    Returns None when there is none, or raises why, if all there is cannot be read: TensorFormatError,
-    SampleMismatchError.
+    Returns None when there is none, or raises why, if nothing that is there can be taken: TensorFormatError,
+    SampleMismatchError, MetadataError.
     """
     first_error: SmartMLError | None = None
     for arrival in arrivals:
         try:
+            if arrival.problem is not None:
+                raise arrival.problem
             descriptions = _read_descriptions(database, arrival)
             if descriptions and descriptions[0].shape[0]:
                 return [Column(description.dtype, description.shape[1:]) for description in descriptions]
-        except (TensorFormatError, SampleMismatchError) as error:
+        except (TensorFormatError, SampleMismatchError, MetadataError) as error:
             first_error = first_error or error
     if first_error is not None:
         raise first_error
@@ -35,9 +37,7 @@ def read_columns(database: Database, arrivals: Sequence[Arrival]) -> list[Column
 
 
 def _read_descriptions(database: Database, arrival: Arrival) -> list[TensorDescription] | None:
-    """Return what the tensors of an arrival are; None when they are gone again, or not to be taken."""
-    if arrival.problem is not None:
-        return None
+    """Return what the tensors of an arrival are; None when they are gone again."""
     descriptions = []
     for key in arrival.keys:
         _check_is_string(database, key)

@@ -6,8 +6,6 @@ import uuid
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from smartml.errors import ArgumentTypeError, ArgumentValueError, StoreConnectionError
 from smartml.feeds.schemes import DataInfo
 from smartml.store import Client, Dataset
@@ -84,19 +82,7 @@ class TrainingDataUploader:
         Trainers see the batch once all of it is there. Raises ArgumentTypeError for what is not an array or
         for targets that the list has no name for, ArgumentValueError when the two differ in number.
         """
-        if self._token_owner != os.getpid():
-            self._renew_token()
-        dataset = Dataset("_".join(str(part) for part in self._name_parts() if part is not None))
-        dataset.add_tensor(self.sample_name, samples)
-        if targets is not None and self.target_name != self.sample_name:
-            if self.target_name is None:
-                raise ArgumentTypeError("targets were given, but the uploader has no target_name for them")
-            dataset.add_tensor(self.target_name, targets)
-            if np.shape(samples)[:1] != np.shape(targets)[:1]:
-                raise ArgumentValueError(
-                    f"samples of shape {np.shape(samples)} and targets of shape {np.shape(targets)} "
-                    "must agree in axis 0, which counts them"
-                )
+        dataset = self._make_dataset(samples, targets)
         self.client.put_dataset(dataset)
         try:
             self.client.append_to_list(self.list_name, dataset)
@@ -107,8 +93,21 @@ class TrainingDataUploader:
         logger.log(level, "put batch %d of %s", self.batch_idx, self.list_name)
         self.batch_idx += 1
 
-    def _name_parts(self) -> tuple[Any, ...]:
-        return self.list_name, self.rank, self._token, self.batch_idx
+    def _make_dataset(self, samples: Any, targets: Any) -> Dataset:
+        if self._token_owner != os.getpid():
+            self._renew_token()
+        parts = (self.list_name, self.rank, self._token, self.batch_idx)
+        dataset = Dataset("_".join(str(part) for part in parts if part is not None))
+        dataset.add_tensor(self.sample_name, samples)
+        if targets is not None and self.target_name != self.sample_name:
+            if self.target_name is None:
+                raise ArgumentTypeError("targets were given, but the uploader has no target_name for them")
+            dataset.add_tensor(self.target_name, targets)
+        shapes = {name: dataset.get_tensor(name).shape for name in dataset.get_tensor_names()}
+        if () in shapes.values() or len({shape[0] for shape in shapes.values()}) > 1:
+            given = " and ".join(f"{name} of shape {shape}" for name, shape in shapes.items())
+            raise ArgumentValueError(f"axis 0 counts samples, and must be there and agree: {given}")
+        return dataset
 
     def _renew_token(self) -> None:
         self._token, self._token_owner = uuid.uuid4().hex[:12], os.getpid()

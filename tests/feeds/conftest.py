@@ -151,7 +151,7 @@ def make_feed(scheme, close_later):
 
 
 @pytest.fixture
-def make_plain_feed(close_later):
+def make_plain_feed(client, close_later):
     """Build a feed without a framework from its own arguments alone; it waits for nothing unless told to."""
 
     def make(**arguments):

@@ -331,10 +331,9 @@ def test_a_wait_ends_with_ctrl_c_and_the_feed_can_be_used_further(producer, make
     def press_ctrl_c(seconds):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("time.sleep", press_ctrl_c)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as meanwhile, pytest.raises(KeyboardInterrupt):
+        meanwhile.setattr("time.sleep", press_ctrl_c)
         feed.init_samples()
-    monkeypatch.undo()
     producer.put(numbers(1, 2))
 
     assert one_pass(feed) == [[1, 2]]
