@@ -1,0 +1,1 @@
+"""The tutorials, installed as `smartml.tutorials` so that `smartml demo` works without a clone."""
