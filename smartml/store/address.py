@@ -126,11 +126,20 @@ def settings_from_url(url: str) -> ConnectionSettings:
         parts = urlsplit(url)
         port = parts.port or 6379
         database = int(parts.path.strip("/") or 0) if parts.scheme != "unix" else 0
-    except ValueError as error:
-        raise ArgumentValueError(f"{_without_password(url)!r} is not a database URL: {error}") from error
+    except ValueError:
+        # Not the reason itself: it quotes what stands for the port, which a '#' or '/' in a password makes part of it.
+        raise ArgumentValueError(
+            f"{_without_password(url)!r} is not a database URL: write redis://user:password@host:port/number, with "
+            "'%23' for '#', '%2F' for '/' and '%3F' for '?' in a password"
+        ) from None
     if parts.scheme not in ("redis", "rediss", "unix"):
         raise ArgumentValueError(
             f"{_without_password(url)!r} is not a database URL; it begins redis://, rediss:// or unix://"
+        )
+    if parts.query or parts.fragment:
+        raise ArgumentValueError(
+            f"{_without_password(url)!r} has a part behind '?' or '#', which nobody would read: give timeouts and the "
+            "like as arguments"
         )
     if parts.scheme == "unix":
         address = parse_addresses(f"unix://{unquote(parts.path)}")[0]

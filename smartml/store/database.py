@@ -97,14 +97,20 @@ class Database:
         A broken connection is opened again and the command repeated once.
         """
         try:
-            with self._redis_errors():
-                return self._redis.execute_command(*arguments)
+            return self._command(arguments)
         except StoreTimeoutError:
             raise
         except StoreConnectionError:
             self.address = self._find_living_server()
-            with self._redis_errors():
+            return self._command(arguments)
+
+    def _command(self, arguments: Sequence[Any]) -> Any:
+        with self._redis_errors():
+            try:
                 return self._redis.execute_command(*arguments)
+            except redis.exceptions.ResponseError as error:
+                _raise_error(StoreReplyError(str(error)), arguments[1] if len(arguments) > 1 else b"")
+                raise
 
     def ask_server(self, address: ServerAddress, *arguments: str, idempotent: bool = True) -> Any:
         """Run one command that is about a server, not a key; return the reply as it is."""
@@ -182,7 +188,14 @@ class Database:
 
     def _follow(self, operation: Callable[[], list[Any]], keys: Sequence[Any]) -> list[Any]:
         """Run an operation on keys, once more if one of them has moved to another node."""
-        replies = operation()
+        try:
+            replies = operation()
+        except StoreConnectionError:
+            # A replica may have taken the place of the node that is gone: who tries again shall find it.
+            if self.is_cluster:
+                with contextlib.suppress(StoreError):
+                    self._read_slots()
+            raise
         if not any(_is_moved(reply) for reply in replies):
             return replies
         if not self.is_cluster:
@@ -190,9 +203,13 @@ class Database:
                 f"{self.address} is a node of a cluster and does not hold key {_text(keys[0])!r}: "
                 "use Client(cluster=True), or set SR_DB_TYPE=Clustered"
             )
+        self._read_slots()
+        return operation()
+
+    def _read_slots(self) -> None:
+        """Ask the cluster anew which node holds which slots."""
         with self._redis_errors():
             self._redis.nodes_manager.initialize()
-        return operation()
 
     # Values
 
@@ -400,9 +417,10 @@ def _is_moved(reply: Any) -> bool:
     return isinstance(reply, StoreReplyError) and str(reply).startswith("MOVED ")
 
 
-def _raise_error(reply: Any, key: bytes) -> None:
+def _raise_error(reply: Any, key: Any) -> None:
     if isinstance(reply, StoreReplyError):
-        raise StoreReplyError(f"the database refused a command on key {_text(key)!r}: {reply}")
+        where = f" on key {_text(key)!r}" if isinstance(key, bytes) and key else ""
+        raise StoreReplyError(f"the database refused a command{where}: {reply}")
 
 
 def _text(key: bytes) -> str:

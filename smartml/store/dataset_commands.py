@@ -1,17 +1,26 @@
 """Datasets: put, get, delete, copy, rename, look."""
 
+import logging
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smartml import tensors
-from smartml.errors import ArgumentTypeError, ArgumentValueError, DatasetNotFoundError, TensorNotFoundError
+from smartml.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    DatasetNotFoundError,
+    MetadataError,
+    TensorNotFoundError,
+)
 from smartml.store.database import Database
 from smartml.store.dataset import Dataset, decode_fields
 from smartml.store.keys import COMPLETE_FIELD, TENSOR_NAMES_FIELD, DatasetKeys
 from smartml.store.session import Session
 from smartml.store.transport import Command
+
+logger = logging.getLogger(__name__)
 
 
 class DatasetCommands(Session):
@@ -33,7 +42,7 @@ class DatasetCommands(Session):
         metadata = [item for field in fields.items() for item in field]
 
         def replace(tensor_names: bytes | None) -> Sequence[Command]:
-            stale = {keys.tensor(name) for name in _tensor_names(tensor_names, keys)} - set(values)
+            stale = set(_known_tensors(tensor_names, keys)) - set(values)
             return [
                 (b"UNLINK", keys.metadata, *sorted(stale)),
                 *((b"SET", key, value) for key, value in values.items()),
@@ -74,8 +83,7 @@ class DatasetCommands(Session):
             # Stays true when the deletion succeeded, its reply was lost, and this is the second attempt.
             seen = seen or bool(stored)
             tensor_names = dict(zip(stored[::2], stored[1::2], strict=True)).get(TENSOR_NAMES_FIELD)
-            stale = [keys.tensor(name) for name in _tensor_names(tensor_names, keys)]
-            return [(b"UNLINK", keys.metadata, *stale)] if stored else []
+            return [(b"UNLINK", keys.metadata, *_known_tensors(tensor_names, keys))] if stored else []
 
         self._database.update(keys.metadata, (b"HGETALL", keys.metadata), delete)
         return seen
@@ -139,6 +147,15 @@ def fetch_datasets(database: Database, datasets: Sequence[DatasetKeys]) -> list[
 
     read = database.hashes_with_values([keys.metadata for keys in datasets], tensor_keys, place)
     return [assemble(index, stored, sizes) for index, (stored, sizes) in enumerate(read)]
+
+
+def _known_tensors(field: bytes | None, keys: DatasetKeys) -> list[bytes]:
+    """Return the keys of the tensors of a dataset that is going to be replaced or deleted, damaged as it may be."""
+    try:
+        return [keys.tensor(name) for name in _tensor_names(field, keys)]
+    except MetadataError as error:
+        logger.warning("%s; tensors of it may stay behind", error)
+        return []
 
 
 def _tensor_names(field: bytes | None, keys: DatasetKeys) -> list[str]:

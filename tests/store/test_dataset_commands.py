@@ -296,3 +296,16 @@ def test_writers_of_one_dataset_leave_no_tensor_behind(client, raw, server):
 
     (name,) = client.get_dataset("d").get_tensor_names()
     assert sorted(raw.keys()) == [b"{d}.meta", f"{{d}}.{name}".encode()]
+
+
+@pytest.mark.parametrize("names", [b"", b"\x99", b"\x07\xff", b"\x01" + bytes(8)])
+def test_a_dataset_whose_list_of_tensors_is_damaged_can_be_replaced_and_deleted(client, raw, dataset, caplog, names):
+    client.put_dataset(dataset)
+    raw.hset("{d}.meta", ".tensor_names", names)
+    client.put_dataset(dataset)
+    assert client.get_dataset("d").get_tensor_names() == dataset.get_tensor_names()
+    assert "'{d}.meta' is damaged" in caplog.text
+
+    raw.hset("{d}.meta", ".tensor_names", names)
+    client.delete_dataset("d")
+    assert not client.dataset_exists("d")
