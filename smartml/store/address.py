@@ -75,7 +75,8 @@ class ConnectionSettings:
             if getattr(self, name) is not None and not isinstance(getattr(self, name), str):
                 raise ArgumentTypeError(f"{name} must be str or None, not {type(getattr(self, name)).__name__}")
         if self.username is not None and self.password is None:
-            raise ArgumentValueError(f"user name {self.username!r} is given without a password")
+            # Not the name itself: in a URL it may be the password, with the colon before it forgotten.
+            raise ArgumentValueError("a user name is given without a password")
         for name in ("timeout_s", "connect_timeout_s"):
             value = getattr(self, name)
             _check_type(name, value, Real, "a number of seconds")

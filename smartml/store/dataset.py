@@ -169,6 +169,13 @@ class Dataset:
         return Dataset.from_stored(name, dict(self._tensors), copy.deepcopy(self._fields))
 
 
+def checked_dataset(dataset: Dataset) -> Dataset:
+    """Return the argument, or say that it is no dataset."""
+    if not isinstance(dataset, Dataset):
+        raise ArgumentTypeError(f"a smartml.Dataset is needed, not {type(dataset).__name__}: {dataset!r:.80}")
+    return dataset
+
+
 def decode_fields(stored: dict[bytes, bytes], key: str) -> tuple[dict[str, FieldValues], list[str]]:
     """Read a metadata hash; return the fields and the names of the tensors.
 

@@ -7,15 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smartml import tensors
-from smartml.errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-    DatasetNotFoundError,
-    MetadataError,
-    TensorNotFoundError,
-)
+from smartml.errors import ArgumentValueError, DatasetNotFoundError, MetadataError, TensorNotFoundError
 from smartml.store.database import Database
-from smartml.store.dataset import Dataset, decode_fields
+from smartml.store.dataset import Dataset, checked_dataset, decode_fields
 from smartml.store.keys import COMPLETE_FIELD, TENSOR_NAMES_FIELD, DatasetKeys
 from smartml.store.session import Session
 from smartml.store.transport import Command
@@ -107,13 +101,6 @@ class DatasetCommands(Session):
     def poll_dataset(self, name: str, poll_frequency_ms: int, num_tries: int) -> bool:
         """Check up to `num_tries` times, `poll_frequency_ms` apart, whether a complete dataset exists."""
         return self._poll(lambda: self.dataset_exists(name), poll_frequency_ms, num_tries)
-
-
-def checked_dataset(dataset: Dataset) -> Dataset:
-    """Return the argument, or say that it is no dataset."""
-    if not isinstance(dataset, Dataset):
-        raise ArgumentTypeError(f"a smartml.Dataset is needed, not {type(dataset).__name__}: {dataset!r:.80}")
-    return dataset
 
 
 def fetch_datasets(database: Database, datasets: Sequence[DatasetKeys]) -> list[Dataset | None]:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from smartml.errors import ListNotFoundError
-from smartml.store.dataset import Dataset
-from smartml.store.dataset_commands import checked_dataset, fetch_datasets
+from smartml.store.dataset import Dataset, checked_dataset
+from smartml.store.dataset_commands import fetch_datasets
 from smartml.store.keys import DatasetKeys
 from smartml.store.session import Session, checked_count, checked_int
 

@@ -21,10 +21,18 @@ def open_socket(address: ServerAddress, context: ssl.SSLContext | None, timeout_
         else:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return connected if context is None else context.wrap_socket(connected, server_hostname=address.host)
+        return connected if context is None else _encrypted(connected, context, address)
     except BaseException:
         connected.close()
         raise
+
+
+def _encrypted(connected: socket.socket, context: ssl.SSLContext, address: ServerAddress) -> ssl.SSLSocket:
+    try:
+        return context.wrap_socket(connected, server_hostname=address.host)
+    except TimeoutError as error:
+        # So does a Redis without TLS: it waits for the end of what it takes for a command.
+        raise TimeoutError("it takes connections, but does not answer in TLS") from error
 
 
 def set_timeout(connected: socket.socket, timeout_s: float) -> None:

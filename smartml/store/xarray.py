@@ -11,7 +11,7 @@ from typing import Any
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError
 from smartml.extras import require
-from smartml.store.dataset import Dataset
+from smartml.store.dataset import Dataset, checked_dataset
 
 _DATA_NAMES = "_xarray_data_names"
 _NONE = "null"
@@ -34,8 +34,7 @@ class DatasetConverter:
         those that are coordinates of others among them. Raises ArgumentValueError for what does not fit, and for a
         tensor described before.
         """
-        if not isinstance(dataset, Dataset):
-            raise ArgumentTypeError(f"a smartml.Dataset is needed, not {type(dataset).__name__}: {dataset!r:.80}")
+        checked_dataset(dataset)
         tensors = _checked_names("data_names", data_names)
         dims = _checked_names("dim_names", dim_names)
         described = {
@@ -62,8 +61,7 @@ class DatasetConverter:
         NotFoundError for a coordinate or attribute that the dataset lacks, ArgumentValueError where nothing is
         described.
         """
-        if not isinstance(dataset, Dataset):
-            raise ArgumentTypeError(f"a smartml.Dataset is needed, not {type(dataset).__name__}: {dataset!r:.80}")
+        checked_dataset(dataset)
         xarray = require("xarray", "converting a dataset to xarray", "xarray")
         described = _described(dataset)
         if not described:

@@ -54,10 +54,15 @@ def eventually():
     return wait_until
 
 
-def free_port():
+def find_free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@pytest.fixture
+def free_port():
+    return find_free_port
 
 
 @pytest.fixture(scope="session", params=list(installed_servers().items()), ids=lambda found: found[0])
@@ -108,7 +113,7 @@ class Server:
     """A redis-server with options of its own that can be killed, stopped and started again."""
 
     def __init__(self, folder, *options, binary=None, port=None):
-        self.port = port or free_port()
+        self.port = port or find_free_port()
         self.address = f"127.0.0.1:{self.port}"
         self._command = [binary or shutil.which("redis-server") or next(iter(installed_servers().values()))]
         self._command += ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), *options]
@@ -249,7 +254,7 @@ class Cluster:
 
     def _port(self):
         while True:
-            port = free_port() % 20_000 + 20_000
+            port = find_free_port() % 20_000 + 20_000
             bus = ("127.0.0.1", port + 10_000)
             with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)), socket.create_server(bus):
                 return port
