@@ -22,7 +22,7 @@ def main() -> None:
     client = Client()  # The experiment has told this process where the database is.
     iteration = 0
     for channel in islice(training_channels(options.seed, options.number), options.runs):
-        print(f"iteration {iteration}: {channel}")
+        print(f"iteration {iteration}: {len(channel.obstacles)} bodies, viscosity {channel.viscosity:.4f}")
         for sample, target in islice(pairs(channel), options.pairs):
             # Axis 0 counts samples; here every iteration puts a single one.
             client.put_tensor(f"fields_{iteration}", sample[None])

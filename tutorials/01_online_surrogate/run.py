@@ -84,10 +84,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         experiment.start(database, *producers, trainer, block=False)
         Watch(experiment, Client(address=database.address), producers, trainer, runs * PAIRS).until_trained()
+        experiment.stop(*producers)
+        print(experiment.summary())
+    except KeyboardInterrupt:
+        print(f"interrupted; what there was is in {folder}")
+        return 130
     finally:
         experiment.stop()
 
-    print(experiment.summary())
     if experiment.get_status(trainer) != ["Completed"]:
         print(f"the trainer failed; its output is in {trainer.path}")
         return 1

@@ -27,16 +27,15 @@ def learning_rate(done: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Learn a surrogate from what producers put into the store.")
     parser.add_argument("--framework", choices=("torch", "keras"), required=True)
-    parser.add_argument("--seconds", type=float, required=True, help="how long to learn")
+    parser.add_argument("--seconds", type=float, required=True, help="how long to learn, from the first samples on")
     parser.add_argument("--unseen", type=int, required=True, help="how many other channels to judge the surrogate by")
     parser.add_argument("--seed", type=int, required=True)
     options = parser.parse_args()
 
-    started = time.monotonic()
     samples, targets = unseen_pairs(options.seed, options.unseen, moments=2)
     baseline = error(persistence(samples), targets, samples)
 
-    # Waits for the first samples. Which producers there are, the experiment has told this process.
+    # Which producers there are, the experiment has told this process.
     surrogate = importlib.import_module(f"surrogate_{options.framework}").Surrogate(
         sample_prefix="fields",
         target_prefix="targets",
@@ -45,6 +44,8 @@ def main() -> None:
         seed=options.seed,
         wait_timeout_s=60,
     )
+    surrogate.feed.init_samples()
+    started = time.monotonic()
     epoch, epoch_s = 0, 0.0
     with open("progress.jsonl", "w", encoding="utf-8", buffering=1) as progress:
         while (passed := time.monotonic() - started) + epoch_s < options.seconds or epoch == 0:

@@ -40,10 +40,11 @@ class Watch:
         if self.console.is_terminal:
             with Live(console=self.console, get_renderable=self._table, refresh_per_second=1 / REFRESH_S):
                 self.experiment.wait(self.trainer)
-        else:
-            while not self.experiment.wait(self.trainer, timeout_s=LINE_S):
-                self.console.print(self._line(), soft_wrap=True)
-        self.console.print(self._line(), soft_wrap=True)
+            return
+        has_ended = False
+        while not has_ended:
+            has_ended = self.experiment.wait(self.trainer, timeout_s=LINE_S)
+            self.console.print(self._line(), soft_wrap=True)
 
     def _count_iterations(self) -> list[int]:
         for i, producer in enumerate(self.producers):
@@ -68,7 +69,7 @@ class Watch:
             table.add_row(producer.name, bar, count, self._status(producer))
         learnt = Text(_learnt(self._latest()) or "waiting for the first samples")
         heading = Text(f"train while the simulation runs   {time.monotonic() - self._started:.0f} s", style="bold")
-        return Group(heading, table, Text.assemble(f"{self.trainer.name}     ", learnt))
+        return Group(heading, table, Text.assemble(f"{self.trainer.name:12}", learnt))
 
     def _status(self, model: Model) -> Text:
         status = str(self.experiment.get_status(model)[0])
