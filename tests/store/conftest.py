@@ -332,6 +332,19 @@ def cluster(cluster_servers):
 
 
 @pytest.fixture
+def own_cluster(tmp_path):
+    """A cluster for one test alone, which may break it. What is left of it serves its slots all the same."""
+    started = Cluster(tmp_path)
+    try:
+        started.start()
+        for node in started.nodes:
+            node.config_set("cluster-require-full-coverage", "no")
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture
 def cluster_client(cluster):
     with Client(cluster=True, address=cluster.address) as connected:
         yield connected
