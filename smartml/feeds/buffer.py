@@ -116,12 +116,15 @@ class TrainingSet:
     def take(self, indices: NDArray[np.intp]) -> tuple[NDArray[Any], ...]:
         """Copy the samples of these indices out, one array (len(indices), *column.shape) per column.
 
-        Rows come in the order of the set, whatever the order of the indices: a batch is a set of samples.
+        Rows come in the order of the set, whatever the order of the indices: a batch is a set of samples. May run
+        while another thread reserves and keeps.
         """
+        # Another thread may be adding blocks; all samples that can be asked for lie in these.
+        blocks = list(self._blocks)
         indices = np.sort(indices)
         batch = tuple(np.empty((len(indices), *column.shape), column.dtype) for column in self.columns)
-        bounds = [*np.searchsorted(indices, [block.first for block in self._blocks]).tolist(), len(indices)]
-        for block, start, end in zip(self._blocks, bounds[:-1], bounds[1:], strict=True):
+        bounds = [*np.searchsorted(indices, [block.first for block in blocks]).tolist(), len(indices)]
+        for block, start, end in zip(blocks, bounds[:-1], bounds[1:], strict=True):
             if start < end:
                 rows = indices[start:end] - block.first
                 for array, out in zip(block.arrays, batch, strict=True):

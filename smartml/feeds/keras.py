@@ -1,5 +1,6 @@
 """Growing training sets for Keras 3, on any of its backends."""
 
+import logging
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -15,16 +16,34 @@ except ImportError as error:
 
 __all__ = ["DynamicDataGenerator", "StaticDataGenerator"]
 
+logger = logging.getLogger(__name__)
+
 # What PyDataset's constructor takes; everything else is for the feed.
 _KERAS_ARGUMENTS = ("workers", "use_multiprocessing", "max_queue_size")
 
 
 class _DataGenerator(DataDownloader, PyDataset):  # type: ignore[misc]
-    """A feed that `fit` takes as its data. Waits for the first batch in the constructor."""
+    """A feed that `fit` takes as its data. Waits for the first batch in the constructor.
+
+    With `workers` above 1 (an argument of `PyDataset`), batches that these have read ahead at the end of an epoch are
+    handed on to the next one by Keras (3.15, PyDatasetEnqueuer.stop): an epoch is then no exact pass.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         PyDataset.__init__(self, **{name: kwargs.pop(name) for name in _KERAS_ARGUMENTS if name in kwargs})
+        if self._is_read_ahead:
+            logger.warning(
+                "workers=%d: Keras hands batches that its workers have read ahead on to the next epoch, so that "
+                "samples may come twice in one epoch and not at all in another. They lie in memory: workers=1 is as "
+                "fast, and exact",
+                self.workers,
+            )
         DataDownloader.__init__(self, **kwargs)
+
+    @property
+    def _is_read_ahead(self) -> bool:
+        # As in PyDatasetAdapter of keras/src/trainers/data_adapters/py_dataset_adapter.py.
+        return bool(self.workers > 1 or (self.workers > 0 and self.use_multiprocessing))
 
     def __getitem__(self, index: int) -> Any:
         """Return batch `index` of the running pass. Has no side effect: Keras reads ahead."""
@@ -34,6 +53,14 @@ class _DataGenerator(DataDownloader, PyDataset):  # type: ignore[misc]
     def num_batches(self) -> "_LiveLength":
         """Number of batches in the running pass."""
         return _LiveLength(self)
+
+    def on_epoch_begin(self) -> None:
+        """Begin a new pass, so that what came since the end of the last one (during a validation, say) is part of it.
+
+        Not where workers have begun to read it: Keras starts them before it calls this.
+        """
+        if not self._is_read_ahead:
+            self.update_data()
 
     def on_epoch_end(self) -> None:
         """Begin a new pass. Keras calls this more often than once per epoch, which does no harm."""
@@ -51,7 +78,7 @@ class StaticDataGenerator(_DataGenerator):
 
 
 class DynamicDataGenerator(_DataGenerator):
-    """A training set that takes up what is new at the end of every epoch, within one `fit` or over many.
+    """A training set that takes up what is new between epochs, within one `fit` or over many.
 
     Takes the keyword arguments of `DataDownloader` and those of `keras.utils.PyDataset`.
     """

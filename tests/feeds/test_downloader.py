@@ -1,7 +1,9 @@
 """What holds for every feed: by key and by list, alone and for both frameworks."""
 
+import itertools
 import pickle
-import threading
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -273,6 +275,19 @@ def test_a_feed_waits_for_a_late_producer(framework, producer, make_feed, in_bac
     assert one_pass(make_feed(framework)) == [[1, 2]]
 
 
+def test_a_feed_waits_for_a_process_that_starts_late(make_plain_feed, tmp_path):
+    script = tmp_path / "producer.py"
+    script.write_text(
+        "import numpy as np\n"
+        "from smartml import Client\n"
+        "with Client() as client:\n"
+        "    client.put_tensor('points_0', np.array([1, 2], 'float32'))\n"
+    )
+    with subprocess.Popen([sys.executable, script]) as process:
+        assert one_pass(make_plain_feed(sample_prefix="points", wait_timeout_s=60)) == [[1, 2]]
+    assert process.returncode == 0
+
+
 def test_without_init_the_feed_looks_when_samples_are_asked_for(producer, make_feed):
     feed = make_feed(init_samples=False)
     assert feed.num_samples == 0
@@ -305,18 +320,23 @@ def test_a_feed_that_waited_in_vain_goes_on_from_there(producer, make_feed):
     assert one_pass(feed) == [[1, 2]]
 
 
-def test_arriving_samples_begin_the_wait_anew(producer, make_feed, in_background):
-    ten_are_there = threading.Event()
+def test_arriving_samples_begin_the_wait_anew(producer, make_feed, monkeypatch):
+    # A clock on which every sleep takes a second; a sample comes every fourth one.
+    seconds = itertools.count(1)
+    now = 0
 
-    def put_slowly():
-        # Longer in all than the wait allows, while every pause is shorter.
-        for value in range(10):
-            ten_are_there.wait(0.1)
-            producer.put(numbers(value))
+    def sleep(_):
+        nonlocal now
+        now = next(seconds)
+        if now % 4 == 0:
+            producer.put(numbers(now))
 
-    in_background(put_slowly)
+    monkeypatch.setattr("time.sleep", sleep)
+    monkeypatch.setattr("time.monotonic", lambda: now)
 
-    assert make_feed(batch_size=10, wait_timeout_s=0.6).num_samples == 10
+    feed = make_feed(batch_size=10, wait_timeout_s=5)
+
+    assert (feed.num_samples, now) == (10, 40)
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan")])
