@@ -1,5 +1,6 @@
 """The training set grows as a list would, and never moves what it holds."""
 
+import threading
 import tracemalloc
 
 import numpy as np
@@ -140,3 +141,28 @@ def test_few_blocks_hold_many_batches():
         training_set.keep([slot])
 
     assert len(memories) <= 8
+
+
+def test_samples_may_be_taken_while_others_join():
+    training_set = TrainingSet([LARGE])
+    training_set.keep([fill(training_set, 0)])
+    errors = []
+
+    def grow():
+        for value in range(1, 300):
+            dropped = fill(training_set, -1)
+            slot = fill(training_set, value)
+            del dropped
+            training_set.keep([slot])
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    while writer.is_alive():
+        indices = np.arange(len(training_set))[-5:]
+        (batch,) = training_set.take(indices)
+        if batch[:, 0].tolist() != indices.tolist() or batch[:, -1].tolist() != indices.tolist():
+            errors.append((indices, batch[:, 0]))
+    writer.join()
+
+    assert not errors
+    assert len(training_set) == 300

@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+import signal
 import subprocess
 import sys
 
@@ -343,6 +344,16 @@ def test_arriving_samples_begin_the_wait_anew(producer, make_feed, monkeypatch):
 def test_a_wait_that_makes_no_sense_is_refused(timeout, make_feed):
     with pytest.raises(ArgumentValueError, match="wait_timeout_s must be"):
         make_feed(wait_timeout_s=timeout)
+
+
+def test_a_wait_without_end_ends_with_ctrl_c(command_counts):
+    code = "from smartml.feeds import DataDownloader; DataDownloader(sample_prefix='points', wait_timeout_s=None)"
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: command_counts().get("exists"))
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+
+    assert errors.endswith("KeyboardInterrupt\n")
 
 
 def test_a_wait_ends_with_ctrl_c_and_the_feed_can_be_used_further(producer, make_feed, monkeypatch):
