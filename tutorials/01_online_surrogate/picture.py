@@ -54,7 +54,7 @@ def _draw_flows(figure, unseen: dict[str, np.ndarray]) -> None:
         miss = _show(column[3], distance, solid, "magma_r", 0, ERROR_LIMIT)
         ours = error(guess, target, sample)
         theirs = error(persistence(sample), target, sample)
-        column[0].set_title(f"unseen channel {number}:  error {ours:.3f}, persistence {theirs:.3f}", fontsize=9.5)
+        column[0].set_title(f"unseen {number}:  error {ours:.3f} (persistence {theirs:.3f})", fontsize=9.5)
         column[3].set_xlabel("along the channel (cells)")
     figure.colorbar(swirl, ax=axes[:3], cax=figure.add_axes((0.937, 0.30, 0.009, 0.56))).set_label(
         "vorticity (inflow speed / channel width)"

@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--framework", choices=("torch", "keras"), default="torch")
     parser.add_argument("--output", type=Path, help="a new folder for all that the run leaves")
-    parser.add_argument("--seconds", type=float, default=120, help="how long to train (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=110, help="how long to train (%(default)s)")
     parser.add_argument("--seed", type=int, default=7, help="draws other channels and weights (%(default)s)")
     options = parser.parse_args(argv)
     if not find_spec("matplotlib"):
