@@ -138,7 +138,7 @@ def decode(value: "bytes | bytearray | memoryview | NDArray[np.uint8]", key: str
 
     `key` is named in the TensorFormatError that a damaged value raises.
     """
-    memory = np.frombuffer(value, np.uint8)
+    memory = value if isinstance(value, np.ndarray) else np.frombuffer(value, np.uint8)
     description = read_description(memory[-FOOTER_SIZE - 8 * MAX_DIMENSIONS :].tobytes(), memory.size, key)
     array = memory[: memory.size - description.size].view(description.dtype).reshape(description.shape)
     check_elements(array, key)

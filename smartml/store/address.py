@@ -9,6 +9,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Real
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, StoreConnectionError
@@ -24,8 +25,7 @@ _ADDRESS_FORMS = "write 'host:port' or 'unix:///path/of/socket'"
 _HOST = re.compile(r"[\w.:%-]+")
 
 
-@dataclass(frozen=True)
-class ServerAddress:
+class ServerAddress(NamedTuple):
     """One server: a host and port, or a unix socket."""
 
     host: str = "127.0.0.1"

@@ -72,6 +72,14 @@ class Database:
         pool.keep(connection)
         return pool.address
 
+    def _wait_for_server(self) -> None:
+        """Wait until a server answers again: any of a cluster, or else the one that holds what was stored."""
+        if self.is_cluster:
+            self.address = self._find_living_server()
+        else:
+            pool, connection = knock([self._pool(self.address)])
+            pool.keep(connection)
+
     def _ask_whether_cluster(self) -> bool:
         reply = self._pool(self.address).execute([(b"HELLO", b"2")], idempotent=True)[0]
         # Who is not allowed to ask is taken for a user of a single server.
@@ -101,7 +109,7 @@ class Database:
         except StoreTimeoutError:
             raise
         except StoreConnectionError:
-            self.address = self._find_living_server()
+            self._wait_for_server()
             return self._command(arguments)
 
     def _command(self, arguments: Sequence[Any]) -> Any:
@@ -134,6 +142,8 @@ class Database:
         Replies come in the order of the commands; the first error among them is raised once all are there.
         """
         keys = [command[1] for command in commands]
+        if not self.is_cluster:
+            return self._run(lambda: self._pool(self.address).execute(commands, idempotent=True), keys) if keys else []
 
         def run(pool: ConnectionPool, indices: Sequence[int]) -> list[Any]:
             return pool.execute([commands[index] for index in indices], idempotent=True)
@@ -183,7 +193,8 @@ class Database:
         """Run an operation on keys; raise the first error among its replies."""
         replies = self._follow(operation, keys)
         for number, reply in enumerate(replies):
-            _raise_error(reply, keys[min(number, len(keys) - 1)])
+            if isinstance(reply, StoreReplyError):
+                _raise_error(reply, keys[min(number, len(keys) - 1)])
         return replies
 
     def _follow(self, operation: Callable[[], list[Any]], keys: Sequence[Any]) -> list[Any]:
@@ -196,7 +207,10 @@ class Database:
                 with contextlib.suppress(StoreError):
                     self._read_slots()
             raise
-        if not any(_is_moved(reply) for reply in replies):
+        for reply in replies:
+            if isinstance(reply, StoreReplyError) and str(reply).startswith("MOVED "):
+                break
+        else:
             return replies
         if not self.is_cluster:
             raise StoreReplyError(
@@ -226,12 +240,15 @@ class Database:
         """
 
         def receive_part(pool: ConnectionPool, indices: Sequence[int]) -> list[Any]:
-            part = [keys[index] for index in indices]
-            return pool.receive(part, lambda i, size: place(indices[i], size))
+            return pool.receive([keys[index] for index in indices], lambda i, size: place(indices[i], size))
 
-        outcomes = self._follow(lambda: self._on_owners(keys, receive_part), keys)
+        if self.is_cluster:
+            outcomes = self._follow(lambda: self._on_owners(keys, receive_part), keys)
+        else:
+            outcomes = self._follow(lambda: self._pool(self.address).receive(keys, place), keys)
         for key, outcome in zip(keys, outcomes, strict=True):
-            self._raise_foreign(key, outcome)
+            if isinstance(outcome, StoreReplyError):
+                self._raise_foreign(key, outcome)
         return outcomes
 
     def _raise_foreign(self, key: bytes, outcome: Any) -> None:
@@ -411,10 +428,6 @@ class Database:
             raise StoreConnectionError(f"lost the database at {self.address}: {error}") from error
         except RedisError as error:
             raise StoreReplyError(f"the database at {self.address} answered: {error}") from error
-
-
-def _is_moved(reply: Any) -> bool:
-    return isinstance(reply, StoreReplyError) and str(reply).startswith("MOVED ")
 
 
 def _raise_error(reply: Any, key: Any) -> None:

@@ -98,7 +98,10 @@ def checked_name(name: str, kind: str) -> bytes:
         raise ArgumentTypeError(f"the name of a {kind} must be str, not {type(name).__name__}: {name!r:.80}")
     if not name:
         raise ArgumentValueError(f"the name of a {kind} must not be empty")
-    return encoded_text(name, f"the name of a {kind}")
+    try:
+        return name.encode()
+    except UnicodeEncodeError:
+        return encoded_text(name, f"the name of a {kind}")
 
 
 def encoded_text(text: str, what: str) -> bytes:

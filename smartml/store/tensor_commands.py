@@ -152,14 +152,15 @@ def fetch_tensors(
 def _check_destination(out: Any) -> None:
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise ArgumentTypeError(f"out must be a plain numpy array, not {type(out).__name__}: {out!r:.80}")
-    description = tensors.describe(out)
+    wanted = tensors.describe(out).dtype
+    if out.flags.c_contiguous and out.flags.writeable and out.dtype == wanted:
+        return
     flaws = {
         "not C-contiguous": not out.flags.c_contiguous,
         "read-only": not out.flags.writeable,
-        f"of byte order {out.dtype.byteorder!r}": out.dtype != description.dtype,
+        f"of byte order {out.dtype.byteorder!r}": out.dtype != wanted,
     }
-    if any(flaws.values()):
-        found = " and ".join(flaw for flaw, is_there in flaws.items() if is_there)
-        raise ArgumentValueError(
-            f"out is {found}; it must be C-contiguous, writable and little endian, to be received into"
-        )
+    found = " and ".join(flaw for flaw, is_there in flaws.items() if is_there)
+    raise ArgumentValueError(
+        f"out is {found}; it must be C-contiguous, writable and little endian, to be received into"
+    )

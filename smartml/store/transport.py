@@ -40,7 +40,6 @@ _FIRST_COMMANDS_UNDER_WAY = 2
 # Redis allows no larger bulk string, whatever its configuration (proto-max-bulk-len is a signed 64 bit number).
 _MAX_DIGITS = 19
 
-_OK = b"+OK\r\n"
 _STATUS, _INTEGER, _ERROR, _BULK, _ARRAY = b"+:-$*"
 
 
@@ -101,11 +100,11 @@ class Connection:
         """Send commands one behind the other, without waiting for replies."""
         pieces = _pieces(commands)
         try:
-            if len(pieces) == 1 or not self._can_gather:
+            if len(pieces) > 1 and self._can_gather:
+                self._send_gathered(pieces)
+            else:
                 for piece in pieces:
                     self._socket.sendall(piece)
-            else:
-                self._send_gathered(pieces)
         except OSError as error:
             self._fail("sending to", error)
 
@@ -197,25 +196,37 @@ class Connection:
                 line = bytes(self._buffer[self._start : end])
                 self._start = end + 2
                 return line
-            if self._start:
-                rest = bytes(self._buffer[self._start : self._end])
-                self._buffer[: len(rest)] = rest
-                self._start, self._end = 0, len(rest)
-            elif self._end == _BUFFER_SIZE:
-                raise self._foreign(self._bytes)
-            try:
-                self._end += self._received(self._socket.recv_into(self._buffer[self._end :]))
-            except OSError as error:
-                self._fail("waiting for", error)
+            self._fill()
+
+    def _fill(self) -> None:
+        """Receive more behind what lies in the buffer and was not used yet."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._start:
+            rest = bytes(self._buffer[self._start : self._end])
+            self._buffer[: len(rest)] = rest
+            self._start, self._end = 0, len(rest)
+        elif self._end == _BUFFER_SIZE:
+            raise self._foreign(self._bytes)
+        try:
+            self._end += self._received(self._socket.recv_into(self._buffer[self._end :]))
+        except OSError as error:
+            self._fail("waiting for", error)
 
     def _read_into(self, destinations: Sequence[memoryview]) -> None:
         """Fill the destinations with the next bytes and pass over the line end behind them."""
-        rest = [*destinations, self._line_end]
-        while rest and self._start < self._end:
-            size = min(len(rest[0]), self._end - self._start)
-            rest[0][:size] = self._buffer[self._start : self._start + size]
+        pieces = (*destinations, self._line_end)
+        for number, piece in enumerate(pieces):
+            size = min(len(piece), self._end - self._start)
+            piece[:size] = self._buffer[self._start : self._start + size]
             self._start += size
-            _advance(rest, size)
+            if size < len(piece):
+                self._receive_into([piece[size:], *pieces[number + 1 :]])
+                break
+        if self._line_end.tobytes() != b"\r\n":
+            raise self._foreign(bytes(self._line_end))
+
+    def _receive_into(self, rest: list[memoryview]) -> None:
         try:
             while rest:
                 # The kernel fills all pieces in one call, as long as no signal comes in between.
@@ -226,8 +237,6 @@ class Connection:
                 _advance(rest, self._received(received))
         except OSError as error:
             self._fail("receiving from", error)
-        if bytes(self._line_end) != b"\r\n":
-            raise self._foreign(bytes(self._line_end))
 
     def _received(self, size: int) -> int:
         if size == 0:
@@ -262,20 +271,24 @@ class Connection:
 def _pieces(commands: Sequence[Command]) -> list[bytes | memoryview]:
     """Write commands as pieces to send one behind the other: small arguments joined, large ones left where they are."""
     pieces: list[bytes | memoryview] = []
-    small = bytearray()
+    small: list[bytes | memoryview] = []
     for command in commands:
-        small += b"*%d\r\n" % len(command)
+        small.append(b"*%d\r\n" % len(command))
         for argument in command:
+            if isinstance(argument, bytes) and len(argument) < _JOIN_BELOW:
+                small.append(b"$%d\r\n%b\r\n" % (len(argument), argument))
+                continue
             parts = argument if isinstance(argument, tuple) else (argument,)
-            small += b"$%d\r\n" % sum(map(len, parts))
+            small.append(b"$%d\r\n" % sum(map(len, parts)))
             for part in parts:
-                if len(part) < _JOIN_BELOW:
-                    small += part
-                else:
-                    pieces += (bytes(small), part)
+                if len(part) >= _JOIN_BELOW:
+                    pieces.append(b"".join(small))
+                    pieces.append(part)
                     small.clear()
-            small += b"\r\n"
-    pieces.append(bytes(small))
+                else:
+                    small.append(part)
+            small.append(b"\r\n")
+    pieces.append(b"".join(small))
     return pieces
 
 

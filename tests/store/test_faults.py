@@ -270,25 +270,51 @@ def test_a_server_that_does_not_come_back_is_named(start_server):
 # A server that hangs
 
 
-def test_a_server_that_hangs_ends_in_a_timeout(start_server):
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.get_tensor("t"),
+        lambda client: client.put_tensor("new", np.zeros(10_000_000)),
+        lambda client: client.put_tensor("new", np.zeros(1)),
+        lambda client: client.get_list_length("l"),
+        lambda client: client.get_dataset("d"),
+    ],
+    ids=["get", "put large", "put small", "small command", "dataset"],
+)
+def test_a_server_that_hangs_ends_in_a_timeout(start_server, call):
     server = start_server()
-    with Client(address=server.address, timeout_s=0.2, connect_timeout_s=0.2) as client:
+    with Client(address=server.address, timeout_s=0.2) as client:
         check_commands(client)
+        client.put_tensor("other", np.arange(7))
         server.hang()
 
-        for call in (
-            lambda: client.get_tensor("t"),
-            lambda: client.put_tensor("t", np.zeros(10_000_000)),
-            lambda: client.get_list_length("l"),
-            lambda: client.get_dataset("d"),
-        ):
-            with pytest.raises(StoreTimeoutError):
-                call()
-        with pytest.raises(StoreTimeoutError, match=r"takes connections, but does not answer"):
-            Client(address=server.address, connect_timeout_s=0.2)
+        with pytest.raises(StoreTimeoutError, match=f"in the time allowed .*the database at {server.address}"):
+            call(client)
 
+        # An answer that comes late is not taken for that to the next question.
         server.go_on()
-        assert client.get_tensor("t").tolist() == [0, 1, 2]
+        assert client.get_tensor("other").tolist() == [0, 1, 2, 3, 4, 5, 6]
+        assert client.get_list_length("empty") == 0
+
+
+def test_a_server_that_hangs_lets_nobody_in(start_server):
+    server = start_server()
+    server.hang()
+
+    with pytest.raises(StoreTimeoutError, match=r"\(given as address\).*: it takes connections, but does not answer"):
+        Client(address=server.address, connect_timeout_s=0.2)
+
+
+def test_a_slow_answer_is_waited_for_longer_than_a_connection(start_server):
+    server = start_server()
+    with Client(address=server.address, timeout_s=20, connect_timeout_s=0.1) as client:
+        for call in (lambda: client.tensor_exists("t"), lambda: client.get_list_length("l")):
+            call()
+            server.hang()
+            waker = threading.Timer(0.3, server.go_on)
+            waker.start()
+            assert not call()
+            waker.join()
 
 
 def test_an_append_without_an_answer_says_that_it_may_have_happened(start_server):
@@ -378,6 +404,28 @@ def test_a_rename_whose_reply_is_lost_is_not_repeated(proxy, raw):
             client.rename_tensor("a", "b")
 
         assert raw.keys() == [b"b"]
+
+
+def test_all_connections_of_all_threads_may_have_gone_stale(client, raw):
+    client.put_tensor("t", np.arange(3))
+    all_at_once = threading.Barrier(4)
+
+    def hold_a_connection():
+        def place(index, size):
+            all_at_once.wait()
+            return [memoryview(bytearray(size))]
+
+        client.database.receive([b"t"], place)
+
+    threads = [threading.Thread(target=hold_a_connection) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    raw.client_kill_filter(_type="normal", skipme=True)
+
+    assert client.get_tensor("t").tolist() == [0, 1, 2]
+    client.append_to_list("l", make())
 
 
 def test_an_append_is_not_sent_into_a_connection_that_the_server_closed(client, raw):
