@@ -203,9 +203,9 @@ class ListDiscovery:
         # Per list: how many entries were read, and the different ones among them.
         self._read = [0] * len(self._lists)
         self._known: list[set[bytes]] = [set() for _ in self._lists]
-        # Entries to be taken, by running number.
+        # Different entries in all lists together; those to be taken, by their number among these.
+        self._entries = 0
         self._pending: dict[int, bytes] = {}
-        self._numbers = itertools.count()
 
     def find(self) -> list[Arrival]:
         self._read_lists()
@@ -224,7 +224,8 @@ class ListDiscovery:
             for entry in entries:
                 if entry not in known:
                     if (len(known) + source) % self._num_replicas == self._replica_rank:
-                        self._pending[next(self._numbers)] = entry
+                        self._pending[self._entries] = entry
+                    self._entries += 1
                     known.add(entry)
 
     def _find_problem(self, entry: bytes, stored: dict[bytes, bytes]) -> SmartMLError | None:

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import threading
 import time
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -34,9 +35,29 @@ def wait_until(condition):
     return value
 
 
+def peak_memory(action):
+    """Run a function and return how many bytes more than before were in use at its peak."""
+    was_tracing = tracemalloc.is_tracing()
+    if not was_tracing:
+        tracemalloc.start()
+    tracemalloc.reset_peak()
+    before, _ = tracemalloc.get_traced_memory()
+    action()
+    _, peak = tracemalloc.get_traced_memory()
+    if not was_tracing:
+        tracemalloc.stop()
+    return peak - before
+
+
 def skip_without(package):
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"the package {package!r} is not installed")
+
+
+def needs(package):
+    """Mark a test that needs a package."""
+    is_missing = importlib.util.find_spec(package) is None
+    return pytest.mark.skipif(is_missing, reason=f"the package {package!r} is not installed")
 
 
 def import_keras():

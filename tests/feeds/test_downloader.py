@@ -19,9 +19,16 @@ from smartml.errors import (
 )
 from smartml.feeds import DataDownloader, DataInfo, TrainingDataUploader
 
-from .conftest import build, flat, numbers, one_pass, wait_until
+from .conftest import build, flat, needs, numbers, one_pass, wait_until
 
-FRAMEWORKS = pytest.mark.parametrize("framework", [None, "keras", "torch"], ids=["plain", "keras", "torch"])
+FRAMEWORKS = pytest.mark.parametrize(
+    "framework",
+    [
+        pytest.param(None, id="plain"),
+        pytest.param("keras", marks=needs("keras")),
+        pytest.param("torch", marks=needs("torch")),
+    ],
+)
 
 
 # Growing

@@ -1,14 +1,13 @@
 """What arrives and does not fit is named, raised once and left out; everything else joins."""
 
 import logging
-import tracemalloc
 
 import numpy as np
 import pytest
 
 from smartml.errors import FeedError, SampleMismatchError, TensorFormatError
 
-from .conftest import flat, numbers, one_pass
+from .conftest import flat, numbers, one_pass, peak_memory
 
 
 def feed_of_points(make_plain_feed, **arguments):
@@ -229,10 +228,7 @@ def test_samples_are_received_straight_into_the_set(client, make_plain_feed):
     feed.update_data()
     client.put_tensors({f"points_{iteration}": batch for iteration in range(8, 16)})
 
-    tracemalloc.start()
-    feed.update_data()
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    peak = peak_memory(feed.update_data)
 
     assert feed.num_samples == 16 * 32
     # Room for what is new, and next to nothing beside it.
