@@ -10,12 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import redis
-from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode, RedisCluster
-from redis.exceptions import RedisError
-from redis.retry import Retry
-
 from smartml.errors import (
     StoreConnectionError,
     StoreError,
@@ -25,6 +19,7 @@ from smartml.errors import (
 )
 from smartml.store.address import ConnectionSettings, ServerAddress
 from smartml.store.pool import ConnectionPool, knock
+from smartml.store.redis_py import RedisPy
 from smartml.store.similar import nearest_names
 from smartml.store.snapshot import Hash, PlaceOf, Snapshot, ValueKeys, as_hash, read_busy_snapshot, read_snapshot
 from smartml.store.transport import Argument, Command, Connection, Place
@@ -50,11 +45,10 @@ class Database:
     def __init__(self, settings: ConnectionSettings) -> None:
         self.settings = settings
         self._pools: dict[ServerAddress, ConnectionPool] = {}
-        self._redis: Any = None
         try:
             self._connect()
         except BaseException:
-            self.close()
+            self._close_pools()
             raise
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -64,8 +58,7 @@ class Database:
         self.address = self._find_living_server()
         if self.settings.cluster is None:
             self.settings = replace(self.settings, cluster=self._ask_whether_cluster())
-        with self._redis_errors():
-            self._redis = self._cluster_client() if self.is_cluster else self._redis_client()
+        self._redis = RedisPy(self.settings, self.address)
 
     def _find_living_server(self) -> ServerAddress:
         pool, connection = knock([self._pool(address) for address in self.settings.in_random_order()])
@@ -92,10 +85,12 @@ class Database:
 
     def close(self) -> None:
         """Close all connections. The database object opens new ones if it is used again."""
+        self._close_pools()
+        self._redis.close()
+
+    def _close_pools(self) -> None:
         for pool in list(self._pools.values()):
             pool.close()
-        if self._redis is not None:
-            self._redis.close()
 
     # Commands
 
@@ -113,12 +108,10 @@ class Database:
             return self._command(arguments)
 
     def _command(self, arguments: Sequence[Any]) -> Any:
-        with self._redis_errors():
-            try:
-                return self._redis.execute_command(*arguments)
-            except redis.exceptions.ResponseError as error:
-                _raise_error(StoreReplyError(str(error)), arguments[1] if len(arguments) > 1 else b"")
-                raise
+        try:
+            return self._redis.command(*arguments)
+        except StoreReplyError as refusal:
+            raise _refused(refusal, arguments[1] if len(arguments) > 1 else b"") from refusal
 
     def ask_server(self, address: ServerAddress, *arguments: str, idempotent: bool = True) -> Any:
         """Run one command that is about a server, not a key; return the reply as it is."""
@@ -205,7 +198,7 @@ class Database:
             # A replica may have taken the place of the node that is gone: who tries again shall find it.
             if self.is_cluster:
                 with contextlib.suppress(StoreError):
-                    self._read_slots()
+                    self._redis.read_slots()
             raise
         for reply in replies:
             if isinstance(reply, StoreReplyError) and str(reply).startswith("MOVED "):
@@ -217,13 +210,8 @@ class Database:
                 f"{self.address} is a node of a cluster and does not hold key {_text(keys[0])!r}: "
                 "use Client(cluster=True), or set SR_DB_TYPE=Clustered"
             )
-        self._read_slots()
+        self._redis.read_slots()
         return operation()
-
-    def _read_slots(self) -> None:
-        """Ask the cluster anew which node holds which slots."""
-        with self._redis_errors():
-            self._redis.nodes_manager.initialize()
 
     # Values
 
@@ -343,18 +331,16 @@ class Database:
         """List the servers that hold keys."""
         if not self.is_cluster:
             return [self.address]
-        return [ServerAddress(node.host, node.port) for node in self._redis.get_primaries()]
+        return self._redis.nodes()
 
     def same_server(self, first: bytes, second: bytes) -> bool:
         """Tell whether two keys share a slot, so that one command may name both."""
-        return not self.is_cluster or bool(self._redis.keyslot(first) == self._redis.keyslot(second))
+        return not self.is_cluster or self._redis.slot(first) == self._redis.slot(second)
 
     def _owner(self, key: bytes) -> ConnectionPool:
         if not self.is_cluster:
             return self._pool(self.address)
-        with self._redis_errors():
-            node = self._redis.get_node_from_key(key)
-        return self._pool(ServerAddress(node.host, node.port))
+        return self._pool(self._redis.owner(key))
 
     def _on_owners(
         self, keys: Sequence[Any], operation: Callable[[ConnectionPool, Sequence[int]], list[Any]]
@@ -375,65 +361,15 @@ class Database:
         pool = self._pools.get(address)
         return pool if pool is not None else self._pools.setdefault(address, ConnectionPool(address, self.settings))
 
-    def _redis_client(self) -> redis.Redis:
-        where = (
-            {"unix_socket_path": self.address.unix_socket}
-            if self.address.unix_socket
-            else {"host": self.address.host, "port": self.address.port}
-        )
-        # A second attempt is ours to make: redis-py would make one after a time-out, too.
-        return redis.Redis(**where, db=self.settings.database, retry=Retry(NoBackoff(), 0), **self._redis_options())
 
-    def _cluster_client(self) -> RedisCluster:
-        node: Any = ClusterNode
-        # The one that answers first: each one that does not would cost redis-py its time-out.
-        addresses = sorted(self.settings.addresses, key=lambda address: address != self.address)
-        nodes = [node(address.host, address.port) for address in addresses if address.unix_socket is None]
-        return RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 1), **self._redis_options())
-
-    def _redis_options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {
-            "username": self.settings.username,
-            "password": self.settings.password,
-            "socket_timeout": self.settings.timeout_s,
-            "socket_connect_timeout": self.settings.connect_timeout_s,
-        }
-        if self.settings.tls is not None:
-            options |= {
-                "ssl": True,
-                "ssl_ca_certs": self.settings.tls.ca_file,
-                "ssl_certfile": self.settings.tls.certificate_file,
-                "ssl_keyfile": self.settings.tls.key_file,
-                "ssl_cert_reqs": "required" if self.settings.tls.verify else "none",
-                "ssl_check_hostname": self.settings.tls.verify,
-            }
-        return options
-
-    @contextlib.contextmanager
-    def _redis_errors(self) -> Iterator[None]:
-        """Turn redis-py's errors into ours, in this one place."""
-        try:
-            yield
-        except redis.exceptions.TimeoutError as error:
-            raise StoreTimeoutError(
-                f"no answer in the time allowed from the database at {self.address}; "
-                "give the client a larger timeout_s if its answers take long"
-            ) from error
-        except redis.exceptions.RedisClusterException as error:
-            raise StoreConnectionError(
-                f"{self.address} cannot be used as a cluster: {error}. If it is a single server, use "
-                "Client(cluster=False) or set SR_DB_TYPE=Standalone"
-            ) from error
-        except redis.exceptions.ConnectionError as error:
-            raise StoreConnectionError(f"lost the database at {self.address}: {error}") from error
-        except RedisError as error:
-            raise StoreReplyError(f"the database at {self.address} answered: {error}") from error
-
-
-def _raise_error(reply: Any, key: Any) -> None:
+def _raise_error(reply: Any, key: bytes) -> None:
     if isinstance(reply, StoreReplyError):
-        where = f" on key {_text(key)!r}" if isinstance(key, bytes) and key else ""
-        raise StoreReplyError(f"the database refused a command{where}: {reply}")
+        raise _refused(reply, key)
+
+
+def _refused(reply: StoreReplyError, key: Any) -> StoreReplyError:
+    where = f" on key {_text(key)!r}" if isinstance(key, bytes) and key else ""
+    return StoreReplyError(f"the database refused a command{where}: {reply}")
 
 
 def _text(key: bytes) -> str:
