@@ -10,9 +10,8 @@ from smartml.errors import MetadataError, SampleMismatchError, SmartMLError, Ten
 from smartml.feeds.buffer import Column, Slot, TrainingSet
 from smartml.feeds.discovery import Arrival
 from smartml.store import Database
-from smartml.tensors import FOOTER_SIZE, MAX_DIMENSIONS, TensorDescription, read_description
-
-_LARGEST_DESCRIPTION = 8 * MAX_DIMENSIONS + FOOTER_SIZE
+from smartml.store.descriptions import LARGEST_DESCRIPTION, find_descriptions, read_descriptions
+from smartml.tensors import FOOTER_SIZE, TensorDescription, read_description
 
 
 def read_columns(database: Database, arrivals: Sequence[Arrival]) -> list[Column] | None:
@@ -38,13 +37,9 @@ def read_columns(database: Database, arrivals: Sequence[Arrival]) -> list[Column
 
 def _read_descriptions(database: Database, arrival: Arrival) -> list[TensorDescription] | None:
     """Return what the tensors of an arrival are; None when they are gone again."""
-    descriptions = []
-    for key in arrival.keys:
-        _check_is_string(database, key)
-        size, end = database.commands(key, (b"STRLEN", key), (b"GETRANGE", key, b"-%d" % _LARGEST_DESCRIPTION, b"-1"))
-        if not size:
-            return None
-        descriptions.append(read_description(end, size, _text(key)))
+    descriptions = [found for found in read_descriptions(database, arrival.keys) if found is not None]
+    if len(descriptions) < len(arrival.keys):
+        return None
     _check_samples(arrival, descriptions)
     return descriptions
 
@@ -94,15 +89,11 @@ class _Landing:
             self._sizes = database.receive(self._keys, self._place)
         except TensorFormatError:
             # It speaks of the first key that holds something else than a string; all others were received.
-            for index, key in enumerate(self._keys):
-                if self._sizes[index] is None:
-                    self._note_kind(database, index, key)
-
-    def _note_kind(self, database: Database, index: int, key: bytes) -> None:
-        try:
-            _check_is_string(database, key)
-        except TensorFormatError as error:
-            self._errors[index] = error
+            without = [index for index in range(len(self._keys)) if self._sizes[index] is None]
+            found = find_descriptions(database, [self._keys[index] for index in without])
+            self._errors |= {
+                i: error for i, error in zip(without, found, strict=True) if isinstance(error, SmartMLError)
+            }
 
     def _place(self, index: int, size: int) -> list[memoryview]:
         self._sizes[index] = size
@@ -178,14 +169,7 @@ class _Landing:
             slot = self._slots[number]
             assert slot is not None
             rows = slot.arrays[column_number].reshape(-1).view(np.uint8)
-            return read_description(np.concatenate([rows, end])[-_LARGEST_DESCRIPTION:].data, size, key)
-
-
-def _check_is_string(database: Database, key: bytes) -> None:
-    """Raise TensorFormatError if a key holds a Redis value of another type, which can be no tensor."""
-    kind = database.commands(key, (b"TYPE", key))[0]
-    if kind not in (b"string", b"none"):
-        raise TensorFormatError(f"key {_text(key)!r} does not hold a tensor: it is a Redis value of type {_text(kind)}")
+            return read_description(np.concatenate([rows, end])[-LARGEST_DESCRIPTION:].data, size, key)
 
 
 def _check_samples(arrival: Arrival, descriptions: Sequence[TensorDescription]) -> None:

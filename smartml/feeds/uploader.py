@@ -3,7 +3,6 @@
 import logging
 import os
 import uuid
-from types import TracebackType
 from typing import Any
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, StoreConnectionError
@@ -43,9 +42,7 @@ class TrainingDataUploader:
     def __enter__(self) -> "TrainingDataUploader":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from types import TracebackType
 from typing import Any
 
 from smartml.errors import ArgumentTypeError
@@ -123,9 +122,7 @@ class Client(TensorCommands, DatasetCommands, ListCommands, AdminCommands):
     def __enter__(self) -> "Client":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -6,7 +6,8 @@ from smartml.errors import StoreReplyError, TensorFormatError
 from smartml.store.database import Database
 from smartml.tensors import FOOTER_SIZE, MAX_DIMENSIONS, TensorDescription, read_description
 
-_LARGEST_DESCRIPTION = 8 * MAX_DIMENSIONS + FOOTER_SIZE
+# The end of a value, of this size, holds all of its description.
+LARGEST_DESCRIPTION = 8 * MAX_DIMENSIONS + FOOTER_SIZE
 
 
 def read_descriptions(database: Database, keys: Sequence[bytes]) -> list[TensorDescription | None]:
@@ -57,7 +58,7 @@ def _find_alone(database: Database, key: bytes) -> TensorDescription | TensorFor
 
 
 def _size_and_end(key: bytes) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-    return (b"STRLEN", key), (b"GETRANGE", key, b"-%d" % _LARGEST_DESCRIPTION, b"-1")
+    return (b"STRLEN", key), (b"GETRANGE", key, b"-%d" % LARGEST_DESCRIPTION, b"-1")
 
 
 def _text(key: bytes) -> str:
