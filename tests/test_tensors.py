@@ -138,8 +138,8 @@ def check(value):
 
 
 @given(st.binary(max_size=300))
-def test_random_bytes_are_no_tensor(data):
-    assert check(data) is None
+def test_random_bytes_give_no_other_error(data):
+    check(data)
 
 
 @given(st.binary(max_size=300), st.integers(0, 255), st.integers(0, 255), st.binary(min_size=2, max_size=2))
@@ -176,13 +176,13 @@ def test_a_flipped_bit_gives_no_other_error(array, data):
 
     result = check(value)
 
-    # There is no checksum: bits of the payload, and a dtype of the same size, cannot be told from a good value.
-    if result is not None:
-        assert result.dtype.itemsize == array.dtype.itemsize
-        assert result.size == array.size
-    is_footer_past_code = bit // 8 > len(value) - tensors.FOOTER_SIZE
-    if is_footer_past_code:
+    # There is no checksum: what is as long as its description says is taken for good.
+    reserved_and_magic = 6
+    if bit // 8 >= len(value) - reserved_and_magic:
         assert result is None
+    is_payload = bit // 8 < array.nbytes
+    if is_payload and result is not None:
+        assert (result.dtype.itemsize, result.shape) == (array.dtype.itemsize, array.shape)
 
 
 @pytest.mark.parametrize(

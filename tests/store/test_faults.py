@@ -283,7 +283,7 @@ def test_a_server_that_does_not_come_back_is_named(start_server):
 )
 def test_a_server_that_hangs_ends_in_a_timeout(start_server, call):
     server = start_server()
-    with Client(address=server.address, timeout_s=0.2) as client:
+    with Client(address=server.address, timeout_s=0.5) as client:
         check_commands(client)
         client.put_tensor("other", np.arange(7))
         server.hang()
@@ -307,11 +307,11 @@ def test_a_server_that_hangs_lets_nobody_in(start_server):
 
 def test_a_slow_answer_is_waited_for_longer_than_a_connection(start_server):
     server = start_server()
-    with Client(address=server.address, timeout_s=20, connect_timeout_s=0.1) as client:
+    with Client(address=server.address, timeout_s=20, connect_timeout_s=0.3) as client:
         for call in (lambda: client.tensor_exists("t"), lambda: client.get_list_length("l")):
             call()
             server.hang()
-            waker = threading.Timer(0.3, server.go_on)
+            waker = threading.Timer(0.6, server.go_on)
             waker.start()
             assert not call()
             waker.join()
@@ -319,7 +319,7 @@ def test_a_slow_answer_is_waited_for_longer_than_a_connection(start_server):
 
 def test_an_append_without_an_answer_says_that_it_may_have_happened(start_server):
     server = start_server()
-    with Client(address=server.address, timeout_s=0.2) as client:
+    with Client(address=server.address, timeout_s=0.5) as client:
         client.append_to_list("l", make())
         server.hang()
         with pytest.raises(StoreTimeoutError, match="Whether the command was carried out is not known"):
