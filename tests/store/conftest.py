@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.util
-import os
 import shutil
 import signal
 import socket
@@ -68,16 +67,13 @@ def free_port():
 @pytest.fixture(scope="session", params=list(installed_servers().items()), ids=lambda found: found[0])
 def server(request):
     """A database on each kind of server, over TCP and a unix socket."""
-    before = os.environ.get("SMARTML_REDIS_SERVER")
-    os.environ["SMARTML_REDIS_SERVER"] = request.param[1]
-    try:
-        with Orchestrator(port=0, unix_socket=True) as started:
-            yield started
-    finally:
-        if before is None:
-            del os.environ["SMARTML_REDIS_SERVER"]
-        else:
-            os.environ["SMARTML_REDIS_SERVER"] = before
+    started = Orchestrator(port=0, unix_socket=True)
+    # Only for the start: servers of other tests are theirs to choose.
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SMARTML_REDIS_SERVER", request.param[1])
+        started.start()
+    yield started
+    started.stop()
 
 
 @pytest.fixture
