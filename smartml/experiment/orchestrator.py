@@ -61,7 +61,7 @@ class Orchestrator:
         else a temporary folder, removed when the server is stopped.
     port: 0 takes a free one.
     interface: network interface(s) to listen on besides loopback; the first one's address is handed out. There is
-        no password yet: on an interface named here, whoever reaches the machine reaches the data.
+        no password yet: on an interface named here, whoever reaches the machine reaches the data, as a warning says.
     unix_socket: path of a socket beside TCP, relative to `path`; True for `<db_identifier>.sock`.
     max_memory: bytes, or as Redis writes it ("3gb"). When it is full, writers get an error; nothing is evicted.
     persistence: "rdb" (a snapshot when stopped, and every minute while something changes) or "aof" (every write,
@@ -404,6 +404,13 @@ class Orchestrator:
         self._record.write(Path(str(self.checkpoint_file)))
         self._is_up = True
         logger.info("database %s answers at %s after %.3f s", self.name, self.address, job.runtime_s)
+        exposed = [address for address in self._addresses if not address.startswith("127.")]
+        if exposed:
+            logger.warning(
+                "database %s has no password: whoever reaches %s can read and change its data",
+                self.name,
+                " or ".join(exposed),
+            )
 
     def _end(self, record: ServerRecord, grace_s: float) -> None:
         """Wait for the end of the server, and help where it does not come."""

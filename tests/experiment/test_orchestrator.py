@@ -314,7 +314,7 @@ def other_interfaces():
     ]
 
 
-def test_a_named_interface_is_listened_on_beside_loopback(each_server):
+def test_a_named_interface_is_listened_on_beside_loopback(each_server, caplog):
     if not other_interfaces():
         pytest.skip("this machine has no network interface besides loopback")
     name, address = other_interfaces()[0]
@@ -322,6 +322,7 @@ def test_a_named_interface_is_listened_on_beside_loopback(each_server):
         assert db.hosts == [address]
         with connect(db) as client, redis.Redis("127.0.0.1", db.port) as local:
             assert client.ping() and local.ping()
+    assert f"has no password: whoever reaches {address}" in caplog.text
 
 
 @pytest.mark.parametrize(
