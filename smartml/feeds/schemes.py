@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from smartml.errors import ArgumentTypeError, ArgumentValueError, DatasetNotFoundError, FeedError
+from smartml.errors import ArgumentTypeError, ArgumentValueError, FeedError
 from smartml.store import Client, Dataset
 from smartml.store.keys import KeyNames
 
@@ -81,6 +81,10 @@ class DataInfo:
             dataset.add_meta_scalar("num_classes", self.num_classes)
         client.put_dataset(dataset)
 
+    def is_published(self, client: Client) -> bool:
+        """Tell whether there is something to download."""
+        return client.dataset_exists(self._dataset_name)
+
     def download(self, client: Client) -> None:
         """Take over what was published under the list's name; a published "no target" counts.
 
@@ -122,9 +126,8 @@ def download_info(info: DataInfo, client: Client, producers: Sequence[str]) -> b
     for producer in producers:
         if producer:
             client.set_data_source(producer)
-        try:
+        # Asked first: a download in vain would search the database for similar names, again and again while waiting.
+        if info.is_published(client):
             info.download(client)
-        except DatasetNotFoundError:
-            continue
-        return True
+            return True
     return False

@@ -95,11 +95,12 @@ class TrainingDataUploader:
             self._renew_token()
         parts = (self.list_name, self.rank, self._token, self.batch_idx)
         dataset = Dataset("_".join(str(part) for part in parts if part is not None))
-        dataset.add_tensor(self.sample_name, samples)
+        # Not copied: the batch is put before the caller goes on.
+        dataset.add_tensor(self.sample_name, samples, copy=False)
         if targets is not None and self.target_name != self.sample_name:
             if self.target_name is None:
                 raise ArgumentTypeError("targets were given, but the uploader has no target_name for them")
-            dataset.add_tensor(self.target_name, targets)
+            dataset.add_tensor(self.target_name, targets, copy=False)
         shapes = {name: dataset.get_tensor(name).shape for name in dataset.get_tensor_names()}
         if () in shapes.values() or len({shape[0] for shape in shapes.values()}) > 1:
             given = " and ".join(f"{name} of shape {shape}" for name, shape in shapes.items())
