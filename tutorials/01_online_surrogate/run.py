@@ -67,8 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=110, help="how long to train (%(default)s)")
     parser.add_argument("--seed", type=int, default=7, help="draws other channels and weights (%(default)s)")
     options = parser.parse_args(argv)
-    if not find_spec("matplotlib"):
-        parser.error('the picture needs matplotlib: pip install "smartml[tutorials]"')
+    for package, extra in (("matplotlib", "tutorials"), (options.framework, options.framework)):
+        if not find_spec(package):
+            parser.error(f'{package} is not installed: pip install "smartml[{extra}]"')
     folder = (options.output or Path(f"smartml-demo-{time.strftime('%Y%m%d-%H%M%S')}")).resolve()
     if folder.exists() and any(folder.iterdir()):
         parser.error(f"{folder} is not empty: name another --output")
