@@ -20,10 +20,13 @@ ifeq ($(VERSION),3.11)
 FRAMEWORK ?= torch
 DEMO_EXTRAS := torch,keras,tutorials
 TEST_EXTRAS := torch,test
+CHECK_TYPES = $(BIN)/mypy
 else
 FRAMEWORK ?= keras
 DEMO_EXTRAS := keras,tensorflow,tutorials
 TEST_EXTRAS := test
+# The stubs of the libraries differ from one Python to the next; types are checked for 3.10 against those of one.
+CHECK_TYPES = @echo "Types are checked on Python 3.11, where every framework is pinned; this is $(VERSION)."
 endif
 
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -39,7 +42,7 @@ test: lint
 lint: $(VENV)/.test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
+	$(CHECK_TYPES)
 
 test-long: $(VENV)/.test
 	$(BIN)/python -m pytest -m long
