@@ -6,7 +6,7 @@ Keys are SmartRedis's, byte by byte (P is the active prefix and a dot, or nothin
     dataset d, metadata       P{d}.meta
     dataset d, tensor x       P{d}.x
     aggregation list l        P l            whose entries read P{d}
-    smartml's own             .smartml.…
+    smartml's own             .smartml.…  (reserved; nothing is kept there yet)
 """
 
 from dataclasses import dataclass, replace
@@ -18,8 +18,6 @@ COMPLETE_FIELD = b".COMPLETE"
 TENSOR_NAMES_FIELD = b".tensor_names"
 # Behind a dataset's entry: the key of its metadata.
 METADATA_SUFFIX = b".meta"
-# Everything that smartml keeps in a database for its own purposes begins so.
-OWN_PREFIX = b".smartml."
 
 
 @dataclass(frozen=True)
