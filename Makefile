@@ -31,6 +31,9 @@ endif
 
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# What an installation is made from; a changed module in C has to be built anew.
+INSTALLED = setup.py setup.cfg pyproject.toml constraints.txt $(wildcard smartml/store/module/*.[ch])
+
 .PHONY: demo test lint test-long test-pythons benchmark clean python-found
 
 demo: $(VENV)/.demo
@@ -57,12 +60,12 @@ $(BIN)/python: | python-found
 	$(PYTHON) -m venv $(VENV)
 
 # A stamp each for what is installed. What they depend on makes them stale when the dependencies change.
-$(VENV)/.demo: setup.cfg pyproject.toml constraints.txt $(BIN)/python
+$(VENV)/.demo: $(INSTALLED) $(BIN)/python
 	@echo "Installing smartml[$(DEMO_EXTRAS)] into $(VENV); this takes about a minute the first time."
 	$(INSTALL) -e ".[$(DEMO_EXTRAS)]"
 	touch $@
 
-$(VENV)/.test: setup.cfg pyproject.toml constraints.txt $(BIN)/python
+$(VENV)/.test: $(INSTALLED) $(BIN)/python
 	@echo "Installing smartml[$(TEST_EXTRAS)] into $(VENV); this takes some minutes the first time."
 	$(INSTALL) -e ".[$(TEST_EXTRAS)]"
 	touch $@

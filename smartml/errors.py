@@ -9,16 +9,19 @@ SmartMLError
 │   │   ├── StoreTimeoutError (TimeoutError)    no answer in time: retry, or allow more time
 │   │   └── StoreProtocolError                  what answers is no Redis: fix the address
 │   ├── StoreReplyError                   the server refused the command: read its reason
+│   ├── StoreFullError                    no room for what is put: delete, wait longer, or allow more memory
 │   ├── NotFoundError (KeyError)          nothing is stored under that name: fix the name, or wait
 │   │   ├── TensorNotFoundError
 │   │   ├── DatasetNotFoundError
 │   │   └── ListNotFoundError
 │   ├── TensorFormatError (ValueError)    a value is not a tensor, or is damaged: put it again
 │   ├── TensorMismatchError (ValueError)  a tensor has another shape or dtype than its destination
-│   └── MetadataError (ValueError)        a dataset's metadata is damaged, or of another type than asked for
+│   ├── MetadataError (ValueError)        a dataset's metadata is damaged, or of another type than asked for
+│   └── TensorModuleError                 the module for SmartRedis programs cannot be built or found
 ├── FeedError                             the growing training set
-│   ├── FeedTimeoutError (TimeoutError)   no samples came in time: check the names and the producers
-│   └── SampleMismatchError (ValueError)  an arriving tensor does not fit the training set
+│   ├── FeedTimeoutError (TimeoutError)   no samples, or no room, in time: check the names and the other side
+│   ├── SampleMismatchError (ValueError)  an arriving tensor does not fit the training set
+│   └── RecordingError                    a recording cannot be written, read or replayed: name another folder
 └── ExperimentError                       what an experiment describes and starts
     ├── LaunchError                       a program could not be started: fix the command
     │   └── ProgramNotFoundError (FileNotFoundError)  no such program: fix its name, or the PATH
@@ -73,6 +76,10 @@ class StoreReplyError(StoreError):
     """The server answered a command with an error."""
 
 
+class StoreFullError(StoreError):
+    """The database, or the part of it that a stream may use, has no room for what was put."""
+
+
 class NotFoundError(StoreError, KeyError):
     """Nothing is stored under the name."""
 
@@ -101,16 +108,24 @@ class MetadataError(StoreError, ValueError):
     """A metadata field is damaged, or holds another type than was asked for."""
 
 
+class TensorModuleError(StoreError):
+    """The module that SmartRedis programs need in the server cannot be built, or is not where it should be."""
+
+
 class FeedError(SmartMLError):
     """A training set cannot be built or continued."""
 
 
 class FeedTimeoutError(FeedError, TimeoutError):
-    """The samples that a feed waits for did not arrive in the time allowed."""
+    """What a feed or an uploader waits for, samples or room, did not come in the time allowed."""
 
 
 class SampleMismatchError(FeedError, ValueError):
     """An arriving tensor differs in shape or dtype from the training set it should join."""
+
+
+class RecordingError(FeedError):
+    """A recorded stream cannot be written, read or replayed; the message says what is in the way."""
 
 
 class ExperimentError(SmartMLError):

@@ -12,16 +12,20 @@ numbers that SmartRedis gives its types; 9 to 15 are smartml's own. An element o
 """
 
 import struct
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, TensorFormatError
 from smartml.extras import require
+
+# Bytes, in whatever holds them.
+Memory: TypeAlias = "bytes | bytearray | memoryview"
 
 MAGIC = b"SMT1"
 MAX_DIMENSIONS = 32
@@ -93,7 +97,9 @@ def _describe(dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[TensorDescr
     _dtype_code(dtype)
     if len(shape) > MAX_DIMENSIONS:
         raise ArgumentValueError(f"a tensor has at most {MAX_DIMENSIONS} dimensions, this array has {len(shape)}")
-    description = TensorDescription(dtype.newbyteorder("<"), shape)
+    little_endian = dtype.newbyteorder("<")
+    # One and the same object is compared faster.
+    description = TensorDescription(dtype if dtype == little_endian else little_endian, shape)
     return description, description.to_bytes()
 
 
@@ -121,65 +127,104 @@ def _converted(data: Any) -> NDArray[Any]:
         raise ArgumentTypeError(f"{type(data).__name__} cannot be turned into a numpy array: {error}") from error
 
 
-def encode(data: Any) -> tuple[memoryview, bytes]:
+def encode(data: Any) -> tuple[NDArray[Any], bytes]:
     """Split an array into the two parts of its value: payload and description.
 
-    The payload is the array's own memory where it lies in C order and little endian, a copy otherwise. Raises as
-    `as_tensor` does.
+    The payload is the array itself where it lies in C order and little endian, a copy otherwise. Raises as `as_tensor`
+    does.
     """
-    array = as_tensor(data)
+    array = data if type(data) is np.ndarray else as_tensor(data)
     description, end = _describe(array.dtype, array.shape)
-    contiguous = np.ascontiguousarray(array, dtype=description.dtype)
-    return contiguous.reshape(-1).view(np.uint8).data, end
+    return np.ascontiguousarray(array, description.dtype), end
 
 
-def decode(value: "bytes | bytearray | memoryview | NDArray[np.uint8]", key: str) -> NDArray[Any]:
+def encode_all(arrays: Iterable[Any]) -> list[tuple[NDArray[Any], bytes]]:
+    """Split arrays into the two parts of their values, each as `encode` does."""
+    values: list[tuple[NDArray[Any], bytes]] = []
+    # Tensors that are put together mostly are of one kind: one like the one before is not looked at again.
+    dtype, shape, end = None, (), b""
+    for data in arrays:
+        if type(data) is np.ndarray and data.dtype is dtype and data.shape == shape and data.flags.c_contiguous:
+            values.append((data, end))
+            continue
+        array, end = value = encode(data)
+        values.append(value)
+        if array is data:
+            dtype, shape = array.dtype, array.shape
+        else:
+            dtype = None
+    return values
+
+
+def decode(value: Memory, key: "str | bytes") -> NDArray[Any]:
     """Return the tensor held by a value, as a view on its memory.
 
     `key` is named in the TensorFormatError that a damaged value raises.
     """
-    memory = value if isinstance(value, np.ndarray) else np.frombuffer(value, np.uint8)
-    description = read_description(memory[-FOOTER_SIZE - 8 * MAX_DIMENSIONS :].tobytes(), memory.size, key)
-    array = memory[: memory.size - description.size].view(description.dtype).reshape(description.shape)
+    description = read_description(value, len(value), key)
+    array: NDArray[Any] = np.ndarray(description.shape, description.dtype, value)
     check_elements(array, key)
     return array
 
 
-def check_elements(array: NDArray[Any], key: str) -> None:
+def decode_all(values: Sequence[Memory], keys: Sequence[bytes]) -> list[NDArray[Any]]:
+    """Return the tensors that values hold, each as `decode` does."""
+    arrays: list[NDArray[Any]] = []
+    # Tensors that are fetched together mostly are of one kind: what ends as the one before is not looked at again.
+    size, end, kind = -1, b"", TensorDescription(np.dtype(np.uint8), ())
+    for value, key in zip(values, keys, strict=True):
+        if len(value) == size and value[-len(end) :] == end:
+            arrays.append(np.ndarray(kind.shape, kind.dtype, value))
+            continue
+        array = decode(value, key)
+        arrays.append(array)
+        # Every bool has to be checked.
+        if array.dtype.kind != "b":
+            size, end, kind = len(value), bytes(value[array.nbytes :]), describe(array)
+    return arrays
+
+
+def check_elements(array: NDArray[Any], key: "str | bytes") -> None:
     """Make sure that what was received as bool is; raises TensorFormatError that names `key`.
 
     numpy gives odd answers for a bool that is neither 0 nor 1. In every other dtype all bytes mean something.
     """
-    if array.dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
-        raise TensorFormatError(f"tensor {key!r} is damaged: bytes of a bool tensor are 0 or 1, not others")
+    if array.dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1:
+        raise TensorFormatError(f"tensor {_text(key)!r} is damaged: bytes of a bool tensor are 0 or 1, not others")
 
 
-def read_description(end: "bytes | memoryview", value_size: int, key: str) -> TensorDescription:
+def read_description(end: Memory, value_size: int, key: "str | bytes") -> TensorDescription:
     """Read and check the description at the end of a value.
 
-    `end` holds the last bytes of the value, at least all of its description; `value_size` is the whole length.
+    `end` holds the last bytes of the value, at least its description, or all of it; `value_size` is the whole length.
     Raises TensorFormatError that names `key` when the value is not a tensor or does not add up, and
     MissingDependencyError for bfloat16 without ml_dtypes.
     """
     if value_size < FOOTER_SIZE:
-        raise TensorFormatError(f"key {key!r} does not hold a tensor: {value_size} bytes are too few")
-    magic = bytes(end[-len(MAGIC) :])
-    if magic != MAGIC:
-        raise TensorFormatError(f"key {key!r} does not hold a tensor: it ends in {magic!r}, expected {MAGIC!r}")
+        raise TensorFormatError(f"key {_text(key)!r} does not hold a tensor: {value_size} bytes are too few")
     ndim = end[1 - FOOTER_SIZE]
     try:
         return _read_description(bytes(end[-FOOTER_SIZE - 8 * ndim :]), value_size)
+    except _NoTensorError as reason:
+        raise TensorFormatError(f"key {_text(key)!r} does not hold a tensor: {reason}") from None
     except _DamageError as damage:
-        raise TensorFormatError(f"tensor {key!r} is damaged: {damage}") from None
+        raise TensorFormatError(f"tensor {_text(key)!r} is damaged: {damage}") from None
+
+
+class _NoTensorError(Exception):
+    """Why a value is no tensor at all."""
 
 
 class _DamageError(Exception):
     """What is wrong with the description of a tensor."""
 
 
+# As with `_describe`: a value of a kind seen before is known by its last bytes and its size.
 @lru_cache(maxsize=1024)
 def _read_description(end: bytes, value_size: int) -> TensorDescription:
-    code, ndim, zero, _ = _FOOTER.unpack(end[-FOOTER_SIZE:])
+    code, ndim, zero, magic = _FOOTER.unpack(end[-FOOTER_SIZE:])
+    if magic != MAGIC:
+        raise _NoTensorError(f"it ends in {magic!r}, expected {MAGIC!r}")
     if zero != 0:
         raise _DamageError(f"reserved bytes are {zero:#06x}, expected 0")
     if ndim > MAX_DIMENSIONS:
@@ -196,6 +241,10 @@ def _read_description(end: bytes, value_size: int) -> TensorDescription:
         expected = description.payload_size + description.size
         raise _DamageError(f"{description} takes {expected} bytes, the value has {value_size}")
     return description
+
+
+def _text(key: "str | bytes") -> str:
+    return key if isinstance(key, str) else key.decode(errors="replace")
 
 
 def _dtype_code(dtype: np.dtype[Any]) -> int:

@@ -7,7 +7,7 @@ import pytest
 
 OPTIONAL = [
     *("torch", "keras", "tensorflow", "jax", "mpi4py", "smartredis", "dask", "distributed"),
-    *("matplotlib", "xarray", "ml_dtypes", "pandas", "bokeh", "grpc", "google.protobuf", "fsspec", "yaml"),
+    *("matplotlib", "xarray", "zarr", "ml_dtypes", "pandas", "bokeh", "grpc", "google.protobuf", "fsspec", "yaml"),
     *("websockets", "pydantic", "tokenizers", "sklearn", "fastapi", "uvicorn", "pytest", "hypothesis"),
 ]
 

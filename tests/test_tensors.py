@@ -35,7 +35,7 @@ CODES = {
 
 def value_of(array):
     payload, description = tensors.encode(array)
-    return bytes(payload) + description
+    return payload.tobytes() + description
 
 
 def same(result, array):
@@ -121,6 +121,26 @@ def test_decoding_gives_a_view_that_can_be_written_where_the_value_can():
 
     assert value[0] == 7
     assert not tensors.decode(bytes(value), "k").flags.writeable
+
+
+@given(st.lists(arrays(), max_size=5), st.data())
+def test_many_arrays_are_stored_as_each_alone_would_be(some, data):
+    drawn = [array for array in some for _ in range(data.draw(st.integers(1, 3)))]
+
+    values = [payload.tobytes() + end for payload, end in tensors.encode_all(drawn)]
+
+    assert values == [value_of(array) for array in drawn]
+    decoded = tensors.decode_all(values, [b"k"] * len(values))
+    assert all(same(result, array) for result, array in zip(decoded, drawn, strict=True))
+
+
+def test_a_damaged_one_among_many_is_named():
+    good, other = value_of(np.array([True, False])), value_of(np.array([1, 2], np.int8))
+    damaged = b"\2" + good[1:]
+
+    for values in ([good, good, damaged], [other, good, damaged], [other, other, other[:-1]]):
+        with pytest.raises(TensorFormatError, match="'third'"):
+            tensors.decode_all(values, [b"first", b"second", b"third"])
 
 
 # Damage

@@ -61,10 +61,12 @@ class ConnectionSettings:
     password: str | None = field(default=None, repr=False)
     tls: TLS | None = None
     database: int = 0
-    # How long one command may go without progress.
+    # How long one command may go without progress; on a cluster, with all its attempts, as nodes and slots move.
     timeout_s: float = 60.0
     # How long to go on knocking at a server that is not there yet.
     connect_timeout_s: float = 5.0
+    # How long a put waits for room in a database whose memory is used up; 0: not at all.
+    full_timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
         if self.cluster is not None:
@@ -82,6 +84,11 @@ class ConnectionSettings:
             _check_type(name, value, Real, "a number of seconds")
             if not 0 < value <= _LONGEST_TIMEOUT_S:
                 raise ArgumentValueError(f"{name} must be above 0 and at most {_LONGEST_TIMEOUT_S} s, not {value}")
+        _check_type("full_timeout_s", self.full_timeout_s, Real, "a number of seconds")
+        if not 0 <= self.full_timeout_s <= _LONGEST_TIMEOUT_S:
+            raise ArgumentValueError(
+                f"full_timeout_s must be from 0 to {_LONGEST_TIMEOUT_S} s, not {self.full_timeout_s}"
+            )
 
     def in_random_order(self) -> list[ServerAddress]:
         """List the addresses so that many clients spread over the nodes of a cluster."""

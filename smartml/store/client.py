@@ -34,7 +34,10 @@ class Client(TensorCommands, DatasetCommands, ListCommands, AdminCommands):
 
     Usable from several threads, after a fork, and in a `with` statement; pickles as its settings. Raises
     StoreConnectionError when no server answers within `connect_timeout_s`; a command without progress for
-    `timeout_s` raises StoreTimeoutError.
+    `timeout_s` raises StoreTimeoutError. Slots of a cluster that move, and nodes that are replaced, are followed for as
+    long.
+    What is put into a database at its memory limit waits for room, with a warning in the log, and raises
+    StoreFullError after `full_timeout_s`: a simulation slows down rather than loses a step.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Client(TensorCommands, DatasetCommands, ListCommands, AdminCommands):
         tls: TLS | None = None,
         timeout_s: float = 60.0,
         connect_timeout_s: float = 5.0,
+        full_timeout_s: float = 60.0,
     ) -> None:
         checked_name(logger_name, "logger")
         if db_identifier is not None:
@@ -63,7 +67,15 @@ class Client(TensorCommands, DatasetCommands, ListCommands, AdminCommands):
         if username is None and password is None:
             username, password = credentials_from_environment(os.environ)
         settings = ConnectionSettings(
-            addresses, found, cluster, username, password, tls, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s
+            addresses,
+            found,
+            cluster,
+            username,
+            password,
+            tls,
+            timeout_s=timeout_s,
+            connect_timeout_s=connect_timeout_s,
+            full_timeout_s=full_timeout_s,
         )
         suffix = f"_{db_identifier}" if db_identifier else ""
         keys = KeyNames.from_environment(
@@ -86,6 +98,7 @@ class Client(TensorCommands, DatasetCommands, ListCommands, AdminCommands):
         tls: TLS | None = None,
         timeout_s: float = 60.0,
         connect_timeout_s: float = 5.0,
+        full_timeout_s: float = 60.0,
     ) -> "Client":
         """Connect to `redis://[user:password@]host:port[/database]`, `rediss://…` (TLS) or `unix:///path`.
 
@@ -101,6 +114,7 @@ class Client(TensorCommands, DatasetCommands, ListCommands, AdminCommands):
             tls=tls or settings.tls,
             timeout_s=timeout_s,
             connect_timeout_s=connect_timeout_s,
+            full_timeout_s=full_timeout_s,
         )
         keys = KeyNames.from_environment(os.environ.get("SSKEYIN", ""), os.environ.get("SSKEYOUT", ""))
         return cls._from_settings(settings, keys, "Default")

@@ -4,25 +4,29 @@
 values through `transport`; the errors of both leave here as smartml's own.
 """
 
-import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
+
+import numpy as np
 
 from smartml.errors import (
     StoreConnectionError,
     StoreError,
     StoreReplyError,
     StoreTimeoutError,
-    TensorFormatError,
 )
 from smartml.store.address import ConnectionSettings, ServerAddress
+from smartml.store.cluster import Cluster
+from smartml.store.foreign import foreign_value
 from smartml.store.pool import ConnectionPool, knock
-from smartml.store.redis_py import RedisPy
+from smartml.store.redis_py import RedisPy, pack_argument, unpack_reply
 from smartml.store.similar import nearest_names
+from smartml.store.slot_groups import read_groups, update_group
+from smartml.store.slots import key_slot
 from smartml.store.snapshot import Hash, PlaceOf, Snapshot, ValueKeys, as_hash, read_busy_snapshot, read_snapshot
-from smartml.store.transport import Argument, Command, Connection, Place
+from smartml.store.transport import Argument, Command, Connection, Memory, Place, Value, encode_command
 
 # A search for keys that look like a missing one stops after so many, to stay quick in a large database.
 _KEYS_SEARCHED = 5_000
@@ -58,6 +62,8 @@ class Database:
         self.address = self._find_living_server()
         if self.settings.cluster is None:
             self.settings = replace(self.settings, cluster=self._ask_whether_cluster())
+        # One of the two: a cluster's nodes are asked for everything by our own connections.
+        self._cluster = Cluster(self.settings, self.address, self._pool) if self.is_cluster else None
         self._redis = RedisPy(self.settings, self.address)
 
     def _find_living_server(self) -> ServerAddress:
@@ -66,12 +72,9 @@ class Database:
         return pool.address
 
     def _wait_for_server(self) -> None:
-        """Wait until a server answers again: any of a cluster, or else the one that holds what was stored."""
-        if self.is_cluster:
-            self.address = self._find_living_server()
-        else:
-            pool, connection = knock([self._pool(self.address)])
-            pool.keep(connection)
+        """Wait until the server that holds what was stored answers again."""
+        pool, connection = knock([self._pool(self.address)])
+        pool.keep(connection)
 
     def _ask_whether_cluster(self) -> bool:
         reply = self._pool(self.address).execute([(b"HELLO", b"2")], idempotent=True)[0]
@@ -104,14 +107,22 @@ class Database:
         except StoreTimeoutError:
             raise
         except StoreConnectionError:
+            if self._cluster is not None:
+                raise
             self._wait_for_server()
             return self._command(arguments)
 
     def _command(self, arguments: Sequence[Any]) -> Any:
+        key = arguments[1] if len(arguments) > 1 else b""
+        if self._cluster is not None:
+            packed = [pack_argument(argument) for argument in arguments]
+            reply = self._cluster.each([packed[min(1, len(packed) - 1)]], [[packed]])[0][0]
+            _raise_error(reply, key)
+            return unpack_reply(packed[0], reply)
         try:
             return self._redis.command(*arguments)
         except StoreReplyError as refusal:
-            raise _refused(refusal, arguments[1] if len(arguments) > 1 else b"") from refusal
+            raise _refused(refusal, key) from refusal
 
     def ask_server(self, address: ServerAddress, *arguments: str, idempotent: bool = True) -> Any:
         """Run one command that is about a server, not a key; return the reply as it is."""
@@ -123,25 +134,26 @@ class Database:
 
     def commands(self, key: bytes, *commands: Command) -> list[Any]:
         """Run idempotent commands in one round trip on the server that owns `key`; return their replies."""
-        return self._run(lambda: self._owner(key).execute(commands, idempotent=True), [key])
+        if self._cluster is not None:
+            return self._checked(self._cluster.each([key], [commands])[0], [key])
+        return self._run(lambda: self._pool(self.address).execute(commands, idempotent=True), [key])
 
     def command_once(self, key: bytes, *arguments: Argument) -> Any:
         """Run one command that must not be repeated when its outcome is unknown; the error then says so."""
-        return self._run(lambda: self._owner(key).execute([arguments], idempotent=False), [key])[0]
+        if self._cluster is not None:
+            return self._checked(self._cluster.each([key], [[arguments]], idempotent=False)[0], [key])[0]
+        return self._run(lambda: self._pool(self.address).execute([arguments], idempotent=False), [key])[0]
 
     def each(self, commands: Sequence[Command]) -> list[Any]:
-        """Run idempotent commands, each on the server that owns its first key; one round trip per server.
+        """Run idempotent commands, each on the server that owns its first key; all servers work at the same time.
 
         Replies come in the order of the commands; the first error among them is raised once all are there.
         """
-        keys = [command[1] for command in commands]
-        if not self.is_cluster:
-            return self._run(lambda: self._pool(self.address).execute(commands, idempotent=True), keys) if keys else []
-
-        def run(pool: ConnectionPool, indices: Sequence[int]) -> list[Any]:
-            return pool.execute([commands[index] for index in indices], idempotent=True)
-
-        return self._run(lambda: self._on_owners(keys, run), keys)
+        keys: list[Any] = [command[1] for command in commands]
+        if self._cluster is not None:
+            replies = self._cluster.each(keys, [[command] for command in commands])
+            return self._checked([reply for (reply,) in replies], keys)
+        return self._run(lambda: self._pool(self.address).execute(commands, idempotent=True), keys) if keys else []
 
     def transaction(self, key: bytes, *commands: Command) -> list[Any]:
         """Run idempotent commands, whose keys share a slot, all or none, unseen by others until all are done."""
@@ -157,6 +169,9 @@ class Database:
         called again when another client changes `key` in between. Returns the replies to its commands.
         """
 
+        if self._cluster is not None:
+            return self._checked(update_group(self._cluster, key, look, change), [key])
+
         def attempt(connection: Connection) -> list[Any] | None:
             watched, seen = connection.execute([(b"WATCH", key), look])
             refused = [reply for reply in (watched, seen) if isinstance(reply, StoreReplyError)]
@@ -166,58 +181,67 @@ class Database:
                 return refused
             *queued, replies = connection.execute([(b"MULTI",), *commands, (b"EXEC",)])
             # The reasons why a transaction is refused stand where its commands were queued.
-            return queued if isinstance(replies, StoreReplyError) else replies
+            return [*queued, replies] if isinstance(replies, StoreReplyError) else replies
 
-        return self._run(lambda: self._until_undisturbed(self._owner(key), attempt, key), [key])
+        return self._run(lambda: self._until_undisturbed(attempt, key), [key])
 
-    def _until_undisturbed(
-        self, pool: ConnectionPool, attempt: Callable[[Connection], list[Any] | None], key: bytes
-    ) -> list[Any]:
+    def _until_undisturbed(self, attempt: Callable[[Connection], list[Any] | None], key: bytes) -> list[Any]:
         """Repeat what gives None when another client came in between."""
         for _ in range(_MAX_ATTEMPTS):
-            replies = pool.use(attempt, idempotent=True)
+            replies = self._pool(self.address).use(attempt, idempotent=True)
             if replies is not None:
                 return replies
         raise StoreError(
-            f"others change {_text(key)!r} at {pool.address} all the time: gave up after {_MAX_ATTEMPTS} attempts"
+            f"others change {_text(key)!r} at {self.address} all the time: gave up after {_MAX_ATTEMPTS} attempts"
         )
 
     def _run(self, operation: Callable[[], list[Any]], keys: Sequence[Any]) -> list[Any]:
-        """Run an operation on keys; raise the first error among its replies."""
-        replies = self._follow(operation, keys)
+        """Run an operation on keys of a single server; raise the first error among its replies."""
+        return self._checked(operation(), keys)
+
+    def _checked(self, replies: list[Any], keys: Sequence[Any]) -> list[Any]:
+        """Return replies, or raise the first error among them."""
         for number, reply in enumerate(replies):
             if isinstance(reply, StoreReplyError):
-                _raise_error(reply, keys[min(number, len(keys) - 1)])
+                self._raise_refused(reply, keys[min(number, len(keys) - 1)])
         return replies
 
-    def _follow(self, operation: Callable[[], list[Any]], keys: Sequence[Any]) -> list[Any]:
-        """Run an operation on keys, once more if one of them has moved to another node."""
-        try:
-            replies = operation()
-        except StoreConnectionError:
-            # A replica may have taken the place of the node that is gone: who tries again shall find it.
-            if self.is_cluster:
-                with contextlib.suppress(StoreError):
-                    self._redis.read_slots()
-            raise
-        for reply in replies:
-            if isinstance(reply, StoreReplyError) and str(reply).startswith("MOVED "):
-                break
-        else:
-            return replies
-        if not self.is_cluster:
+    def _raise_refused(self, reply: StoreReplyError, key: bytes) -> NoReturn:
+        if str(reply).startswith("MOVED "):
             raise StoreReplyError(
-                f"{self.address} is a node of a cluster and does not hold key {_text(keys[0])!r}: "
+                f"{self.address} is a node of a cluster and does not hold key {_text(key)!r}: "
                 "use Client(cluster=True), or set SR_DB_TYPE=Clustered"
             )
-        self._redis.read_slots()
-        return operation()
+        raise _refused(reply, key)
 
     # Values
 
-    def set_values(self, values: Mapping[bytes, Argument]) -> None:
+    def set_values(self, values: Mapping[bytes, Value]) -> None:
         """Store values in one round trip per server."""
-        self.each([(b"SET", key, value) for key, value in values.items()])
+        if self._cluster is not None:
+            self.each([(b"SET", key, value) for key, value in values.items()])
+            return
+        replies = self._pool(self.address).store(values) if values else []
+        # The way of every put: replies are looked at one by one only where there is an error among them.
+        if StoreReplyError in map(type, replies):
+            self._checked(replies, list(values))
+
+    def fetch(self, keys: Sequence[bytes]) -> list[Memory | None]:
+        """Read many values, each into fresh memory that the caller owns; None where the key does not exist.
+
+        A key that holds something else than a string raises TensorFormatError, after all others were received.
+        """
+        if self._cluster is None:
+            values: list[Any] = self._pool(self.address).fetch(keys)
+            return self._values(values, keys) if StoreReplyError in map(type, values) else values
+        landed: list[memoryview] = [memoryview(b"")] * len(keys)
+
+        def place(index: int, size: int) -> list[memoryview]:
+            landed[index] = np.empty(size, np.uint8).data
+            return [landed[index]]
+
+        sizes = self.receive(keys, place)
+        return [None if size is None else memory for size, memory in zip(sizes, landed, strict=True)]
 
     def receive(self, keys: Sequence[bytes], place: Place) -> list[int | None]:
         """Read many values, each into the memory that `place(index, size)` returns for it.
@@ -226,14 +250,10 @@ class Database:
         index, when a connection broke. A key that holds something else than a string raises TensorFormatError, after
         all others were received.
         """
+        return self._values((self._cluster or self._pool(self.address)).receive(keys, place), keys)
 
-        def receive_part(pool: ConnectionPool, indices: Sequence[int]) -> list[Any]:
-            return pool.receive([keys[index] for index in indices], lambda i, size: place(indices[i], size))
-
-        if self.is_cluster:
-            outcomes = self._follow(lambda: self._on_owners(keys, receive_part), keys)
-        else:
-            outcomes = self._follow(lambda: self._pool(self.address).receive(keys, place), keys)
+    def _values(self, outcomes: list[Any], keys: Sequence[bytes]) -> list[Any]:
+        """Return what became of values, or raise the first error that stands in the place of one."""
         for key, outcome in zip(keys, outcomes, strict=True):
             if isinstance(outcome, StoreReplyError):
                 self._raise_foreign(key, outcome)
@@ -242,9 +262,9 @@ class Database:
     def _raise_foreign(self, key: bytes, outcome: Any) -> None:
         """Raise the error that stands in the place of a value."""
         if isinstance(outcome, StoreReplyError) and str(outcome).startswith("WRONGTYPE"):
-            kind = self.commands(key, (b"TYPE", key))[0].decode(errors="replace")
-            raise TensorFormatError(f"key {_text(key)!r} does not hold a tensor: it is a Redis value of type {kind}")
-        _raise_error(outcome, key)
+            raise foreign_value(key, self.commands(key, (b"TYPE", key))[0])
+        if isinstance(outcome, StoreReplyError):
+            self._raise_refused(outcome, key)
 
     def hashes(self, keys: Sequence[bytes]) -> list[Hash]:
         """Read many hashes in one round trip per server; an empty one where a key does not exist."""
@@ -260,22 +280,24 @@ class Database:
         each key the hash and the sizes of its values; raises as `receive` does.
         """
 
-        def read_part(pool: ConnectionPool, indices: Sequence[int]) -> list[Any]:
-            def attempt(connection: Connection) -> list[Snapshot] | None:
-                return read_snapshot(
-                    connection,
-                    [keys[index] for index in indices],
-                    lambda i, stored: value_keys(indices[i], stored),
-                    lambda i, number, size: place(indices[i], number, size),
-                )
+        if self._cluster is not None:
+            snapshots = read_groups(self._cluster, keys, value_keys, place)
+        else:
+            snapshots = self._read_snapshots(keys, value_keys, place) if keys else []
+        read: list[Any] = self._checked(snapshots, keys)
+        for _, values in read:
+            for key, outcome in values:
+                self._raise_foreign(key, outcome)
+        return [(stored, [outcome for _, outcome in values]) for stored, values in read]
 
-            for _ in range(_QUIET_ATTEMPTS):
-                snapshots = pool.use(attempt, idempotent=True)
-                if snapshots is not None:
-                    return snapshots
-            return [
-                snapshot for index in indices for snapshot in self._until_undisturbed(pool, busy(index), keys[index])
-            ]
+    def _read_snapshots(self, keys: Sequence[bytes], value_keys: ValueKeys, place: PlaceOf) -> list[Snapshot]:
+        def attempt(connection: Connection) -> list[Snapshot] | None:
+            return read_snapshot(connection, keys, value_keys, place)
+
+        for _ in range(_QUIET_ATTEMPTS):
+            snapshots = self._pool(self.address).use(attempt, idempotent=True)
+            if snapshots is not None:
+                return snapshots
 
         def busy(index: int) -> Callable[[Connection], list[Snapshot] | None]:
             return lambda connection: read_busy_snapshot(
@@ -285,20 +307,29 @@ class Database:
                 lambda number, size: place(index, number, size),
             )
 
-        read = self._run(lambda: self._on_owners(keys, read_part), keys)
-        for _, values in read:
-            for key, outcome in values:
-                self._raise_foreign(key, outcome)
-        return [(stored, [outcome for _, outcome in values]) for stored, values in read]
+        return [snapshot for index, key in enumerate(keys) for snapshot in self._until_undisturbed(busy(index), key)]
 
     # Looking for keys
 
     def count_existing(self, keys: Sequence[bytes]) -> int:
         """Count how many of the keys exist; asks with as few commands as the servers allow."""
+        return self.prepare_count(keys)()
+
+    def prepare_count(self, keys: Sequence[bytes]) -> Callable[[], int]:
+        """Return what counts how many of the keys exist, again and again: the question is written but once."""
+        if not keys:
+            return lambda: 0
         if self.is_cluster:
-            return sum(self.exist(keys))
-        commands = [(b"EXISTS", *keys[i : i + _KEYS_PER_COMMAND]) for i in range(0, len(keys), _KEYS_PER_COMMAND)]
-        return sum(self.commands(keys[0], *commands)) if keys else 0
+            asked = list(keys)
+            return lambda: sum(self.exist(asked))
+        parts = [keys[first : first + _KEYS_PER_COMMAND] for first in range(0, len(keys), _KEYS_PER_COMMAND)]
+        request = b"".join([encode_command((b"EXISTS", *part)) for part in parts])
+
+        def count() -> int:
+            replies = self._pool(self.address).use(Connection.exchange, request, len(parts), idempotent=True)
+            return sum(self._checked(replies, keys[:1]))
+
+        return count
 
     def exist(self, keys: Sequence[bytes]) -> list[bool]:
         """Tell for each key whether it exists, in one round trip per server."""
@@ -314,48 +345,37 @@ class Database:
         A key may come twice when the server rearranges its table meanwhile. Bytes of a key that are no text come as
         Python gives file names that are none (`errors="surrogateescape"`).
         """
-        for address in self.server_addresses():
-            cursor = b"0"
-            while True:
-                command = (b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"1000")
+        done: set[ServerAddress] = set()
+        if self._cluster is not None:
+            self._cluster.refresh()
+        # Another node may take the place of one meanwhile.
+        while waiting := [address for address in self.server_addresses() if address not in done]:
+            done.add(waiting[0])
+            yield from self._scan(waiting[0], pattern)
+
+    def _scan(self, address: ServerAddress, pattern: bytes) -> Iterator[str]:
+        cursor: bytes | None = None
+        while cursor != b"0":
+            command = (b"SCAN", cursor or b"0", b"MATCH", pattern, b"COUNT", b"1000")
+            if self._cluster is not None:
+                reply = self._cluster.ask_node(address, command)
+                if reply is None:
+                    return
+            else:
                 reply = self._pool(address).execute([command], idempotent=True)[0]
-                _raise_error(reply, pattern)
-                cursor, keys = reply
-                yield from (key.decode(errors="surrogateescape") for key in keys)
-                if cursor == b"0":
-                    break
+            _raise_error(reply, pattern)
+            cursor, keys = reply
+            yield from (key.decode(errors="surrogateescape") for key in keys)
 
     # Servers
 
     def server_addresses(self) -> list[ServerAddress]:
         """List the servers that hold keys."""
-        if not self.is_cluster:
-            return [self.address]
-        return self._redis.nodes()
+        return [self.address] if self._cluster is None else self._cluster.primaries
 
     def same_server(self, first: bytes, second: bytes) -> bool:
         """Tell whether two keys share a slot, so that one command may name both."""
-        return not self.is_cluster or self._redis.slot(first) == self._redis.slot(second)
-
-    def _owner(self, key: bytes) -> ConnectionPool:
-        if not self.is_cluster:
-            return self._pool(self.address)
-        return self._pool(self._redis.owner(key))
-
-    def _on_owners(
-        self, keys: Sequence[Any], operation: Callable[[ConnectionPool, Sequence[int]], list[Any]]
-    ) -> list[Any]:
-        """Run an operation per server on the indices of its keys; return the results in the order of the keys."""
-        if not self.is_cluster:
-            return operation(self._pool(self.address), range(len(keys))) if keys else []
-        by_owner: dict[ConnectionPool, list[int]] = {}
-        for index, key in enumerate(keys):
-            by_owner.setdefault(self._owner(key), []).append(index)
-        results: list[Any] = [None] * len(keys)
-        for pool, indices in by_owner.items():
-            for index, result in zip(indices, operation(pool, indices), strict=True):
-                results[index] = result
-        return results
+        return self._cluster is None or key_slot(first) == key_slot(second)
 
     def _pool(self, address: ServerAddress) -> ConnectionPool:
         pool = self._pools.get(address)

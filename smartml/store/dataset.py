@@ -27,9 +27,9 @@ class Dataset:
 
     @classmethod
     def from_stored(cls, name: str, arrays: dict[str, NDArray[Any]], fields: dict[str, FieldValues]) -> "Dataset":
-        """Build a dataset from what was read of it."""
-        dataset = cls(name)
-        dataset._tensors, dataset._fields = arrays, fields
+        """Build a dataset from what was read of it, under whatever name it has there."""
+        dataset = cls.__new__(cls)
+        dataset._name, dataset._tensors, dataset._fields = name, arrays, fields
         return dataset
 
     def __repr__(self) -> str:

@@ -7,9 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smartml import tensors
-from smartml.errors import ArgumentValueError, DatasetNotFoundError, MetadataError, TensorNotFoundError
+from smartml.errors import (
+    ArgumentValueError,
+    DatasetNotFoundError,
+    MetadataError,
+    StoreReplyError,
+    TensorNotFoundError,
+)
 from smartml.store.database import Database
 from smartml.store.dataset import Dataset, checked_dataset, decode_fields
+from smartml.store.fullness import is_refused_as_full
 from smartml.store.keys import COMPLETE_FIELD, TENSOR_NAMES_FIELD, DatasetKeys
 from smartml.store.session import Session
 from smartml.store.transport import Command
@@ -23,7 +30,8 @@ class DatasetCommands(Session):
     def put_dataset(self, dataset: Dataset) -> None:
         """Store a dataset, replacing one of the same name. Others see either the old one or the new one, whole.
 
-        Raises ArgumentValueError when it is empty.
+        Raises ArgumentValueError when it is empty, StoreFullError when a full database had no room for it within the
+        client's `full_timeout_s`.
         """
         self._put(dataset, self._keys.dataset(checked_dataset(dataset).get_name(), write=True))
 
@@ -43,7 +51,8 @@ class DatasetCommands(Session):
                 (b"HSET", keys.metadata, *metadata, COMPLETE_FIELD, b"1"),
             ]
 
-        self._database.update(keys.metadata, (b"HGET", keys.metadata, TENSOR_NAMES_FIELD), replace)
+        look = (b"HGET", keys.metadata, TENSOR_NAMES_FIELD)
+        self._put_when_there_is_room(lambda: self._database.update(keys.metadata, look, replace))
 
     def _check_slot(self, keys: DatasetKeys, tensor_keys: Iterable[bytes]) -> None:
         # A name that begins with a closing brace is no hash tag: the parts would lie on different nodes.
@@ -79,7 +88,12 @@ class DatasetCommands(Session):
             tensor_names = dict(zip(stored[::2], stored[1::2], strict=True)).get(TENSOR_NAMES_FIELD)
             return [(b"UNLINK", keys.metadata, *_known_tensors(tensor_names, keys))] if stored else []
 
-        self._database.update(keys.metadata, (b"HGETALL", keys.metadata), delete)
+        try:
+            self._database.update(keys.metadata, (b"HGETALL", keys.metadata), delete)
+        except StoreReplyError as error:
+            if not is_refused_as_full(error):
+                raise
+            unlink_datasets(self._database, [keys])
         return seen
 
     def copy_dataset(self, src_name: str, dest_name: str) -> None:
@@ -101,6 +115,18 @@ class DatasetCommands(Session):
     def poll_dataset(self, name: str, poll_frequency_ms: int, num_tries: int) -> bool:
         """Check up to `num_tries` times, `poll_frequency_ms` apart, whether a complete dataset exists."""
         return self._poll(lambda: self.dataset_exists(name), poll_frequency_ms, num_tries)
+
+
+def unlink_datasets(database: Database, datasets: Sequence[DatasetKeys]) -> None:
+    """Delete datasets with their tensors, in two round trips per server; what is not there is no error.
+
+    Works in a full database, which refuses all transactions. A dataset that is replaced in the same moment may leave
+    tensors behind.
+    """
+    known = database.each([(b"HGET", keys.metadata, TENSOR_NAMES_FIELD) for keys in datasets])
+    database.each(
+        [(b"UNLINK", keys.metadata, *_known_tensors(field, keys)) for keys, field in zip(datasets, known, strict=True)]
+    )
 
 
 def fetch_datasets(database: Database, datasets: Sequence[DatasetKeys]) -> list[Dataset | None]:
@@ -129,7 +155,7 @@ def fetch_datasets(database: Database, datasets: Sequence[DatasetKeys]) -> list[
             key = keys.tensor(name).decode(errors="replace")
             if size is None:
                 raise TensorNotFoundError(f"dataset {keys.name!r} lacks its tensor {name!r}: no key {key!r} any more")
-            arrays[name] = tensors.decode(landed[index, number], key)
+            arrays[name] = tensors.decode(landed[index, number].data, key)
         return Dataset.from_stored(keys.name, arrays, fields)
 
     read = database.hashes_with_values([keys.metadata for keys in datasets], tensor_keys, place)

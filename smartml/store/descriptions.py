@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from smartml.errors import StoreReplyError, TensorFormatError
 from smartml.store.database import Database
+from smartml.store.foreign import foreign_value
 from smartml.tensors import FOOTER_SIZE, MAX_DIMENSIONS, TensorDescription, read_description
 
 # The end of a value, of this size, holds all of its description.
@@ -47,9 +48,7 @@ def _find_alone(database: Database, key: bytes) -> TensorDescription | TensorFor
     if kind == b"none":
         return None
     if kind != b"string":
-        return TensorFormatError(
-            f"key {_text(key)!r} does not hold a tensor: it is a Redis value of type {kind.decode(errors='replace')}"
-        )
+        return foreign_value(key, kind)
     size, end = database.transaction(key, *_size_and_end(key))
     try:
         return read_description(end, size, _text(key))

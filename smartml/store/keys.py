@@ -6,10 +6,25 @@ Keys are SmartRedis's, byte by byte (P is the active prefix and a dot, or nothin
     dataset d, metadata       P{d}.meta
     dataset d, tensor x       P{d}.x
     aggregation list l        P l            whose entries read P{d}
-    smartml's own             .smartml.…  (reserved; nothing is kept there yet)
+
+What smartml keeps for itself begins with `.smartml.`:
+
+    .smartml.entities                               a hash: the state of every entity of an experiment (entities.py)
+    .smartml.consumers                              a hash: the programs of an experiment that have feeds
+    .smartml.uploaders.<P l>                        a hash: the uploaders of an aggregation list, open or closed
+                                                    (feeds/presence.py)
+    .smartml.consumption.keys.<P prefix[_rank]_*>   a string, JSON: which iterations of this row of tensors which groups
+                                                    of trainers have acknowledged, which are gone; the star stands for
+                                                    the iteration (`delete_after`)
+    .smartml.consumption.list.<P l>                 the same for the entries of an aggregation list (`delete_after`,
+                                                    `max_pending`)
+    .smartml.rate.<l>                               a hash of counters: `put`; `used <group>` and `needed <group>` for
+                                                    every group (`samples_per_insert`)
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError
 
@@ -18,6 +33,12 @@ COMPLETE_FIELD = b".COMPLETE"
 TENSOR_NAMES_FIELD = b".tensor_names"
 # Behind a dataset's entry: the key of its metadata.
 METADATA_SUFFIX = b".meta"
+# Where an experiment notes the states of its entities.
+ENTITIES_KEY = b".smartml.entities"
+# Where the programs with feeds are noted.
+CONSUMERS_KEY = b".smartml.consumers"
+# What begins so is smartml's own.
+OWN_PREFIX = b".smartml."
 
 
 @dataclass(frozen=True)
@@ -47,7 +68,7 @@ class KeyNames:
 
     def tensor(self, name: str, *, write: bool = False) -> bytes:
         """Key of a tensor."""
-        return self._prefix(self.prefix_tensors, write) + checked_name(name, "tensor")
+        return self._tensor_prefixes[write] + checked_name(name, "tensor")
 
     def dataset(self, name: str, *, write: bool = False) -> "DatasetKeys":
         """Keys of a dataset."""
@@ -56,6 +77,12 @@ class KeyNames:
     def list(self, name: str, *, write: bool = False) -> bytes:
         """Key of an aggregation list."""
         return self._prefix(self.prefix_lists, write) + checked_name(name, "list")
+
+    # Made once: it is part of every put and get.
+    @cached_property
+    def _tensor_prefixes(self) -> tuple[bytes, bytes]:
+        """What stands before the names of tensors that are read, and of those that are written."""
+        return self._prefix(self.prefix_tensors, write=False), self._prefix(self.prefix_tensors, write=True)
 
     def _prefix(self, used: bool, write: bool) -> bytes:
         prefix = self.write_prefix if write else self.read_prefix
@@ -83,6 +110,21 @@ class DatasetKeys:
         if start < 0 or end < start:
             raise ArgumentValueError(f"{self.entry!r} is not an entry of an aggregation list: no {{name}} in it")
         return self.entry[start + 1 : end].decode(errors="replace")
+
+
+def consumption_key(kind: Literal["keys", "list"], source: bytes) -> bytes:
+    """Key of the record of what of a source was consumed."""
+    return OWN_PREFIX + b"consumption." + kind.encode() + b"." + source
+
+
+def uploaders_key(list_key: bytes) -> bytes:
+    """Key of what is known of the uploaders of a list."""
+    return OWN_PREFIX + b"uploaders." + list_key
+
+
+def rate_key(list_name: str) -> bytes:
+    """Key of the counters by which producers and trainers of a list keep step."""
+    return OWN_PREFIX + b"rate." + list_name.encode()
 
 
 def split_entities(text: str) -> tuple[str, ...]:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from smartml.errors import ListNotFoundError
 from smartml.store.dataset import Dataset, checked_dataset
 from smartml.store.dataset_commands import fetch_datasets
-from smartml.store.keys import DatasetKeys
+from smartml.store.keys import DatasetKeys, consumption_key
 from smartml.store.session import Session, checked_count, checked_int
+from smartml.store.transport import Command
 
 
 class ListCommands(Session):
@@ -18,9 +19,30 @@ class ListCommands(Session):
         The entry is the dataset's name with the write prefix of this moment. When the connection breaks in between,
         the append is not repeated, since it may have happened: StoreConnectionError says so to the caller.
         """
-        entry = self._keys.dataset(checked_dataset(dataset).get_name(), write=True).entry
+        entry = self.list_entry(dataset)
         key = self._keys.list(list_name, write=True)
-        self._database.command_once(key, b"RPUSH", key, entry)
+        self._put_when_there_is_room(lambda: self._database.command_once(key, b"RPUSH", key, entry))
+
+    def append_to_list_below(self, list_name: str, dataset: Dataset, max_length: int) -> bool:
+        """Append a dataset as `append_to_list` does if the list is shorter than `max_length`; tell whether it was.
+
+        When a connection broke, the entry may be there twice, and one more than `max_length`.
+        """
+        entry = self.list_entry(dataset)
+        key = self._keys.list(list_name, write=True)
+
+        def append(length: int) -> Sequence[Command]:
+            return [(b"RPUSH", key, entry)] if length < max_length else []
+
+        return bool(self._put_when_there_is_room(lambda: self._database.update(key, (b"LLEN", key), append)))
+
+    def list_entry(self, dataset: Dataset) -> bytes:
+        """Return what this client appends to a list for a dataset."""
+        return self._keys.dataset(checked_dataset(dataset).get_name(), write=True).entry
+
+    def list_key(self, list_name: str) -> bytes:
+        """Return the raw key that this client appends to."""
+        return self._keys.list(list_name, write=True)
 
     def get_list_length(self, list_name: str) -> int:
         """Return the number of entries; 0 for a list that does not exist."""
@@ -47,7 +69,8 @@ class ListCommands(Session):
         if not entries:
             raise self._not_found(ListNotFoundError, "list", source)
         if source != destination:
-            self._database.transaction(destination, (b"UNLINK", destination), (b"RPUSH", destination, *entries))
+            replace = ((b"UNLINK", destination), (b"RPUSH", destination, *entries))
+            self._put_when_there_is_room(lambda: self._database.transaction(destination, *replace))
 
     def rename_list(self, src_name: str, dest_name: str) -> None:
         """Rename a list, replacing one of the new name; raises ListNotFoundError when there is none."""
@@ -61,8 +84,9 @@ class ListCommands(Session):
             self._database.command_once(source, b"RENAME", source, destination)
 
     def delete_list(self, list_name: str) -> None:
-        """Delete a list, not its datasets; a missing one is no error."""
-        self._database.command("UNLINK", self._keys.list(list_name))
+        """Delete a list, not its datasets; a missing one is no error. Feeds then count its entries from 0 again."""
+        key = self._keys.list(list_name)
+        self._database.each([(b"UNLINK", key), (b"UNLINK", consumption_key("list", key))])
 
     def poll_list_length(self, name: str, list_length: int, poll_frequency_ms: int, num_tries: int) -> bool:
         """Check up to `num_tries` times, `poll_frequency_ms` apart, whether a list has exactly so many entries."""

@@ -1,17 +1,16 @@
 """Connections to one server, kept open between uses."""
 
-import os
 import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from smartml.errors import StoreConnectionError, StoreProtocolError, StoreReplyError, StoreTimeoutError
 from smartml.store.address import ConnectionSettings, ServerAddress
 from smartml.store.sockets import open_socket, tls_context
-from smartml.store.transport import Command, Connection, Outcome, Place
+from smartml.store.transport import Command, Connection, Memory, Outcome, Place, Value, process_id
 
 Result = TypeVar("Result")
 
@@ -46,20 +45,28 @@ class ConnectionPool:
 
         A broken connection is opened again, and the commands are repeated, only where that is harmless.
         """
-        return self.use(lambda connection: connection.execute(commands), idempotent=idempotent)
+        return self.use(Connection.execute, commands, idempotent=idempotent)
+
+    def store(self, values: Mapping[bytes, Value]) -> list[Any]:
+        """Set each key to its value; return the replies, errors as StoreReplyError among them."""
+        return self.use(Connection.store, values, idempotent=True)
+
+    def fetch(self, keys: Sequence[bytes]) -> list[Memory | StoreReplyError | None]:
+        """Read the values of many keys, each into fresh memory; None where there is none."""
+        return self.use(Connection.fetch, keys, idempotent=True)
 
     def receive(self, keys: Sequence[bytes], place: Place) -> list[Outcome]:
         """Read the values of many keys, each straight into the memory that `place(index, size)` returns.
 
         `place` may be called again for the same index when the connection had to be opened anew.
         """
-        return self.use(lambda connection: connection.receive(keys, place), idempotent=True)
+        return self.use(Connection.receive, keys, place, idempotent=True)
 
-    def use(self, operation: Callable[[Connection], Result], *, idempotent: bool) -> Result:
-        """Lend a connection to an operation; once more, on a new one, if it broke and the operation is harmless."""
+    def use(self, operation: Callable[..., Result], *arguments: Any, idempotent: bool) -> Result:
+        """Call `operation(connection, *arguments)`; again, on a new connection, if one broke and that is harmless."""
         connection = self._take(checked=not idempotent)
         try:
-            return self._lend(connection, operation)
+            return self._lend(connection, operation, arguments)
         except StoreConnectionError as error:
             if not idempotent:
                 raise type(error)(f"{error}. Whether the command was carried out is not known") from error
@@ -67,11 +74,11 @@ class ConnectionPool:
                 raise
         # The server may have restarted since connections were last used: others will be stale, too.
         self.close()
-        return self._lend(self._take(checked=False), operation)
+        return self._lend(self._take(checked=False), operation, arguments)
 
-    def _lend(self, connection: Connection, operation: Callable[[Connection], Result]) -> Result:
+    def _lend(self, connection: Connection, operation: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
         try:
-            result = operation(connection)
+            result = operation(connection, *arguments)
         except BaseException:
             connection.close()
             raise
@@ -83,12 +90,16 @@ class ConnectionPool:
 
         `checked` costs a system call and makes sure that an idle one was not closed in the meantime.
         """
+        return self.take_idle(checked=checked) or knock([self])[1]
+
+    def take_idle(self, *, checked: bool) -> Connection | None:
+        """Take a connection that nobody uses now, if there is one."""
         while True:
             try:
                 connection = self._idle.pop()
             except IndexError:
-                return knock([self])[1]
-            if connection.process_id == os.getpid() and (not checked or connection.is_idle()):
+                return None
+            if connection.process_id == process_id() and (not checked or connection.is_idle()):
                 return connection
             connection.close()
 
@@ -132,7 +143,7 @@ def knock(pools: Sequence[ConnectionPool]) -> tuple[ConnectionPool, Connection]:
                 return pool, pool.open(max(_SHORTEST_CONNECT_TIMEOUT_S, remaining))
             except (OSError, UnicodeError, StoreReplyError) as error:
                 failed, failure = pool, error
-                is_hopeless = is_hopeless and _cannot_pass(error)
+                is_hopeless = is_hopeless and cannot_pass(error)
         if is_hopeless or time.monotonic() + _KNOCK_INTERVAL_S > deadline:
             break
         time.sleep(_KNOCK_INTERVAL_S)
@@ -145,7 +156,7 @@ def knock(pools: Sequence[ConnectionPool]) -> tuple[ConnectionPool, Connection]:
     raise kind(f"no database answers at {where} ({found}){time_allowed}: {failure}") from failure
 
 
-def _cannot_pass(error: Exception) -> bool:
+def cannot_pass(error: Exception) -> bool:
     """Tell whether an error stays the same however long one waits for the server."""
     if isinstance(error, StoreReplyError):
         return not str(error).startswith(_PASSING_REFUSALS)

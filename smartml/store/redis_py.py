@@ -1,12 +1,12 @@
-"""Small commands, and the map of a cluster, through redis-py: all that is known here of that package."""
+"""Small commands through redis-py: all that is known here of that package."""
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
@@ -15,42 +15,21 @@ from smartml.store.address import ConnectionSettings, ServerAddress
 
 
 class RedisPy:
-    """A redis-py client of a single server or a cluster, with smartml's errors."""
+    """A redis-py client of a single server, with smartml's errors."""
 
     def __init__(self, settings: ConnectionSettings, address: ServerAddress) -> None:
         self._address = address
         with self._errors():
-            self._client: Any = _cluster(settings, address) if settings.cluster else _single(settings, address)
+            self._client: Any = _single(settings, address)
 
     def close(self) -> None:
         """Close all connections; further commands open new ones."""
         self._client.close()
 
     def command(self, *arguments: Any) -> Any:
-        """Run a command on the server that owns its key. A server's refusal comes as StoreReplyError in its words."""
+        """Run a command. A server's refusal comes as StoreReplyError in its words."""
         with self._errors():
             return self._client.execute_command(*arguments)
-
-    # Of a cluster
-
-    def owner(self, key: bytes) -> ServerAddress:
-        """Return the node that holds a key, as far as is known."""
-        with self._errors():
-            node = self._client.get_node_from_key(key)
-        return ServerAddress(node.host, node.port)
-
-    def slot(self, key: bytes) -> int:
-        """Return the number of the slot that a key belongs to."""
-        return int(self._client.keyslot(key))
-
-    def nodes(self) -> list[ServerAddress]:
-        """List the nodes that hold keys."""
-        return [ServerAddress(node.host, node.port) for node in self._client.get_primaries()]
-
-    def read_slots(self) -> None:
-        """Ask the cluster anew which node holds which slots."""
-        with self._errors():
-            self._client.nodes_manager.initialize()
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -61,14 +40,9 @@ class RedisPy:
                 f"no answer in the time allowed from the database at {self._address}; "
                 "give the client a larger timeout_s if its answers take long"
             ) from error
-        except redis.exceptions.RedisClusterException as error:
-            raise StoreConnectionError(
-                f"{self._address} cannot be used as a cluster: {error}. If it is a single server, use "
-                "Client(cluster=False) or set SR_DB_TYPE=Standalone"
-            ) from error
         except (redis.exceptions.ConnectionError, redis.exceptions.ChildDeadlockedError) as error:
             raise StoreConnectionError(f"lost the database at {self._address}: {error}") from error
-        except RedisError as error:
+        except (RedisError, redis.exceptions.RedisClusterException) as error:
             raise StoreReplyError(str(error)) from error
 
 
@@ -82,12 +56,22 @@ def _single(settings: ConnectionSettings, address: ServerAddress) -> redis.Redis
     return redis.Redis(**where, db=settings.database, retry=Retry(NoBackoff(), 0), **_options(settings))
 
 
-def _cluster(settings: ConnectionSettings, address: ServerAddress) -> RedisCluster:
-    node: Any = ClusterNode
-    # First the one that is known to answer: each one that does not would cost redis-py its time-out.
-    addresses = sorted(settings.addresses, key=lambda other: other != address)
-    nodes = [node(one.host, one.port) for one in addresses if one.unix_socket is None]
-    return RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 1), **_options(settings))
+def pack_argument(argument: Any) -> bytes:
+    """Write an argument of a command as `RedisPy.command` does."""
+    return bytes(argument) if isinstance(argument, bytes | bytearray | memoryview) else str(argument).encode()
+
+
+def unpack_reply(name: bytes, reply: Any) -> Any:
+    """Turn the reply to a command, as it came, into what `RedisPy.command` returns for it."""
+    unpack = _callbacks().get(name.decode().upper())
+    return reply if unpack is None else unpack(reply)
+
+
+@functools.cache
+def _callbacks() -> Mapping[str, Callable[[Any], Any]]:
+    # Nothing is connected here.
+    callbacks: Mapping[str, Callable[[Any], Any]] = redis.Redis(protocol=2).response_callbacks
+    return callbacks
 
 
 def _options(settings: ConnectionSettings) -> dict[str, Any]:

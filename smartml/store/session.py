@@ -3,11 +3,14 @@
 import operator
 import time
 from collections.abc import Callable
-from typing import SupportsIndex
+from typing import SupportsIndex, TypeVar
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, NotFoundError
 from smartml.store.database import Database
+from smartml.store.fullness import put_when_there_is_room
 from smartml.store.keys import KeyNames
+
+Result = TypeVar("Result")
 
 
 class Session:
@@ -25,6 +28,10 @@ class Session:
             if check():
                 return True
         return False
+
+    def _put_when_there_is_room(self, put: Callable[[], Result]) -> Result:
+        """Run what puts something; wait in a full database, as the client's `full_timeout_s` says."""
+        return put_when_there_is_room(self._database, put)
 
     def _not_found(self, error: type[NotFoundError], what: str, key: bytes) -> NotFoundError:
         """Word the error of a missing key: which key, where, and what there is instead."""

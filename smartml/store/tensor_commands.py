@@ -1,16 +1,23 @@
 """Tensors: put, get, delete, copy, rename, look."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smartml import tensors
-from smartml.errors import ArgumentTypeError, ArgumentValueError, TensorMismatchError, TensorNotFoundError
-from smartml.store.database import Database
+from smartml.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    StoreReplyError,
+    TensorMismatchError,
+    TensorNotFoundError,
+)
+from smartml.store.descriptions import read_descriptions
 from smartml.store.keys import checked_name
 from smartml.store.session import Session
+from smartml.store.transport import Value
 
 
 class TensorCommands(Session):
@@ -20,9 +27,10 @@ class TensorCommands(Session):
         """Store an array under a name, replacing what is there.
 
         Any shape up to 32 dimensions, zero-size and 0-d included; float64/32/16, bfloat16, int8 to int64, uint8 to
-        uint64, bool, complex64/128; any memory layout and byte order. Raises ArgumentTypeError for anything else.
+        uint64, bool, complex64/128; any memory layout and byte order. Raises ArgumentTypeError for anything else,
+        StoreFullError when a full database had no room for it in the client's `full_timeout_s`.
         """
-        self._database.set_values({self._keys.tensor(name, write=True): tensors.encode(data)})
+        self._set_values({self._keys.tensor(name, write=True): tensors.encode(data)})
 
     def put_tensors(self, data: Mapping[str, Any]) -> None:
         """Store many arrays, each as `put_tensor` does, in one round trip.
@@ -33,9 +41,11 @@ class TensorCommands(Session):
             raise ArgumentTypeError(
                 f"put_tensors takes a mapping of names to arrays, not {type(data).__name__}: {data!r:.80}"
             )
-        self._database.set_values(
-            {self._keys.tensor(name, write=True): tensors.encode(array) for name, array in data.items()}
-        )
+        keys = [self._keys.tensor(name, write=True) for name in data]
+        self._set_values(dict(zip(keys, tensors.encode_all(data.values()), strict=True)))
+
+    def _set_values(self, values: Mapping[bytes, Value]) -> None:
+        self._put_when_there_is_room(lambda: self._database.set_values(values))
 
     def get_tensor(self, name: str, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Fetch an array; with `out`, straight into memory that the caller owns.
@@ -47,11 +57,35 @@ class TensorCommands(Session):
         """
         key = self._keys.tensor(name)
         if out is not None:
-            _check_destination(out)
-        array = fetch_tensors(self._database, [key], [out])[0]
-        if array is None:
+            return self._receive(key, _checked_destination(out))
+        value = self._database.fetch([key])[0]
+        if value is None:
             raise self._not_found(TensorNotFoundError, "tensor", key)
-        return array
+        return tensors.decode(value, key)
+
+    def _receive(self, key: bytes, out: NDArray[Any]) -> NDArray[Any]:
+        """Fetch a tensor straight into a destination."""
+        payload = out.reshape(-1).view(np.uint8).data
+        # What is behind the payload; all of the value where it does not fit.
+        landed = np.empty(0, np.uint8)
+
+        def place(index: int, size: int) -> list[memoryview]:
+            nonlocal landed
+            fits = size == len(payload) + 8 * out.ndim + tensors.FOOTER_SIZE
+            landed = np.empty(size - len(payload) if fits else size, np.uint8)
+            return [payload, landed.data] if fits else [landed.data]
+
+        size = self._database.receive([key], place)[0]
+        if size is None:
+            raise self._not_found(TensorNotFoundError, "tensor", key)
+        description = tensors.read_description(landed.data, size, key)
+        if description != tensors.describe(out):
+            raise TensorMismatchError(
+                f"tensor {key.decode(errors='replace')!r} is {description}, "
+                f"the array given as out is {tensors.describe(out)}"
+            )
+        tensors.check_elements(out, key)
+        return out
 
     def get_tensors(self, names: Iterable[str]) -> dict[str, NDArray[Any]]:
         """Fetch many arrays in one round trip; raises as `get_tensor` does when one is missing or damaged."""
@@ -59,12 +93,10 @@ class TensorCommands(Session):
             raise ArgumentTypeError(f"get_tensors takes several names, not {type(names).__name__}: {names!r:.80}")
         names = list(names)
         keys = [self._keys.tensor(name) for name in names]
-        arrays: dict[str, NDArray[Any]] = {}
-        for name, key, array in zip(names, keys, fetch_tensors(self._database, keys), strict=True):
-            if array is None:
-                raise self._not_found(TensorNotFoundError, "tensor", key)
-            arrays[name] = array
-        return arrays
+        values: list[Any] = self._database.fetch(keys)
+        if None in values:
+            raise self._not_found(TensorNotFoundError, "tensor", keys[values.index(None)])
+        return dict(zip(names, tensors.decode_all(values, keys), strict=True))
 
     def delete_tensor(self, name: str) -> None:
         """Delete a tensor; a missing one is no error."""
@@ -76,12 +108,21 @@ class TensorCommands(Session):
         if source == destination:
             is_there = self._database.exist([source])[0]
         elif self._database.same_server(source, destination):
-            is_there = bool(self._database.command("COPY", source, destination, "REPLACE"))
+            is_there = self._put_when_there_is_room(lambda: self._copy(source, destination))
         else:
-            self._database.set_values({destination: tensors.encode(self.get_tensor(src_name))})
+            self._set_values({destination: tensors.encode(self.get_tensor(src_name))})
             return
         if not is_there:
             raise self._not_found(TensorNotFoundError, "tensor", source)
+
+    def _copy(self, source: bytes, destination: bytes) -> bool:
+        """Copy within a server; tell whether there was something."""
+        try:
+            return bool(self._database.command("COPY", source, destination, "REPLACE"))
+        except StoreReplyError:
+            # Types of other modules need not be able to do this.
+            read_descriptions(self._database, [source])
+            raise
 
     def rename_tensor(self, old_name: str, new_name: str) -> None:
         """Rename a tensor, replacing one of the new name; raises TensorNotFoundError when there is none."""
@@ -111,50 +152,12 @@ class TensorCommands(Session):
         return self._poll(lambda: self.key_exists(key), poll_frequency_ms, num_tries)
 
 
-def fetch_tensors(
-    database: Database, keys: Sequence[bytes], destinations: Sequence[NDArray[Any] | None] = ()
-) -> list[NDArray[Any] | None]:
-    """Fetch tensors by raw key in one round trip; None where a key does not exist.
-
-    A destination that fits receives its tensor directly; TensorMismatchError names the first that does not.
-    """
-    wanted = list(destinations) or [None] * len(keys)
-    # The memory of each value; only the end of it, where the payload went to a destination.
-    landed: list[NDArray[np.uint8]] = [np.empty(0, np.uint8)] * len(keys)
-
-    def place(index: int, size: int) -> list[memoryview]:
-        out = wanted[index]
-        payload_size = 0 if out is None else out.nbytes
-        if out is None or size != payload_size + 8 * out.ndim + tensors.FOOTER_SIZE:
-            landed[index] = np.empty(size, np.uint8)
-            return [landed[index].data]
-        landed[index] = np.empty(size - payload_size, np.uint8)
-        return [out.reshape(-1).view(np.uint8).data, landed[index].data]
-
-    arrays: list[NDArray[Any] | None] = []
-    for key, size, out, memory in zip(keys, database.receive(keys, place), wanted, landed, strict=True):
-        text = key.decode(errors="replace")
-        if size is None:
-            arrays.append(None)
-        elif out is None:
-            arrays.append(tensors.decode(memory, text))
-        else:
-            description = tensors.read_description(memory.data, size, text)
-            if description != tensors.describe(out):
-                raise TensorMismatchError(
-                    f"tensor {text!r} is {description}, the array given as out is {tensors.describe(out)}"
-                )
-            tensors.check_elements(out, text)
-            arrays.append(out)
-    return arrays
-
-
-def _check_destination(out: Any) -> None:
+def _checked_destination(out: Any) -> NDArray[Any]:
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise ArgumentTypeError(f"out must be a plain numpy array, not {type(out).__name__}: {out!r:.80}")
     wanted = tensors.describe(out).dtype
     if out.flags.c_contiguous and out.flags.writeable and out.dtype == wanted:
-        return
+        return out
     flaws = {
         "not C-contiguous": not out.flags.c_contiguous,
         "read-only": not out.flags.writeable,

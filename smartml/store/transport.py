@@ -10,26 +10,38 @@ import os
 import select
 import socket
 import ssl
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from smartml.errors import StoreConnectionError, StoreProtocolError, StoreReplyError, StoreTimeoutError
 from smartml.store.address import ConnectionSettings, ServerAddress
 from smartml.store.sockets import set_timeout
 
-# One argument of a command: one piece of memory, or several that follow one another.
-Argument: TypeAlias = "bytes | memoryview | tuple[bytes | memoryview, ...]"
+Result = TypeVar("Result")
+
+# A value to store: one piece of memory, or an array in C order and what stands behind it.
+Value: TypeAlias = "bytes | memoryview | tuple[NDArray[Any], bytes]"
+# A piece of what is sent: bytes, a memoryview or an array (of which not every numpy tells that it is a buffer).
+Piece: TypeAlias = Any
+# One argument of a command.
+Argument: TypeAlias = Value
 # A command with its arguments, the name first.
 Command: TypeAlias = Sequence[Argument]
+# A value that was fetched.
+Memory: TypeAlias = bytearray | memoryview
 # Given the index of a value and its size in bytes, returns the memory it shall land in, piece by piece.
 Place: TypeAlias = Callable[[int, int], Sequence[memoryview]]
 # What became of one value: its size, None where there is none, or the error that the server sent instead.
 Outcome: TypeAlias = "int | StoreReplyError | None"
 
 # Replies are read through a buffer of this size: small ones many at a time, large ones by their first bytes only.
-_BUFFER_SIZE = 64 * 1024
-# Arguments smaller than this are joined before sending: a copy is cheaper than another piece for the kernel to gather.
-_JOIN_BELOW = 16 * 1024
+_BUFFER_SIZE = 128 * 1024
+# What is smaller than this is joined before sending and cut out of the buffer when received: a copy is cheaper than
+# another system call, or another piece for the kernel. (`store` gathers what is small, too: its arrays lie ready.)
+_SMALL_BELOW = 16 * 1024
 # The kernel takes no more pieces in one call (IOV_MAX on Linux).
 _MAX_PIECES = 1024
 # Pipelined reads: so many bytes of replies may be under way, which the server has to hold until we take them.
@@ -40,7 +52,31 @@ _FIRST_COMMANDS_UNDER_WAY = 2
 # Redis allows no larger bulk string, whatever its configuration (proto-max-bulk-len is a signed 64 bit number).
 _MAX_DIGITS = 19
 
-_STATUS, _INTEGER, _ERROR, _BULK, _ARRAY = b"+:-$*"
+_HUNG_UP = "it closed the connection"
+
+_OK = b"+OK\r\n"
+_NO_VALUE = b"$-1\r\n"
+# The end of the value before, the length of a key, the key, the length of its value, which follows.
+_SET = b"%b*3\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n"
+_GET = b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n"
+_REPLY_TYPES = _STATUS, _INTEGER, _ERROR, _BULK, _ARRAY = tuple(b"+:-$*")
+
+
+# Who we are; asking the system at every use would cost a twentieth of a small put.
+_process_id = os.getpid()
+
+
+def process_id() -> int:
+    """Return the number of this process."""
+    return _process_id
+
+
+def _note_process_id() -> None:
+    global _process_id
+    _process_id = os.getpid()
+
+
+os.register_at_fork(after_in_child=_note_process_id)
 
 
 class Connection:
@@ -55,10 +91,15 @@ class Connection:
         self._buffer = memoryview(self._bytes)
         # What was received and not yet used lies at [start, end) of the buffer.
         self._start = self._end = 0
+        # The line before the last value that was read, and the size it tells: mostly, the next one is the same.
+        self._header = _NO_VALUE
+        self._size: int | None = None
+        # The most to receive before it is known what comes: of a large value only the line before it; else 0, all.
+        self._read_ahead = 0
         # Receives the end of line behind a value.
         self._line_end = memoryview(bytearray(2))
         # A forked child shares the socket with its parent and must not use it.
-        self.process_id = os.getpid()
+        self.process_id = process_id()
 
     def log_in(self, settings: ConnectionSettings) -> StoreReplyError | None:
         """Say who we are and make sure that a Redis answers; return its refusal, if any. Then `timeout_s` holds."""
@@ -89,51 +130,102 @@ class Connection:
         poll.register(self._socket, select.POLLIN)
         return self._start == self._end and not poll.poll(0)
 
+    def fileno(self) -> int:
+        """Return the number by which the kernel knows the socket."""
+        return self._socket.fileno()
+
+    def has_data(self) -> bool:
+        """Tell whether something was received that nobody has read yet, so that the socket may not say so."""
+        return self._end > self._start or (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0)
+
     def execute(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands in one go and return their replies, errors as StoreReplyError among them."""
         self.send(commands)
         return [self.read_reply() for _ in commands]
+
+    def exchange(self, request: bytes, count: int) -> list[Any]:
+        """Send commands that were encoded before, and return their replies, errors as StoreReplyError among them."""
+        self._send_bytes(request)
+        return [self.read_reply() for _ in range(count)]
 
     # Sending
 
     def send(self, commands: Sequence[Command]) -> None:
         """Send commands one behind the other, without waiting for replies."""
         pieces = _pieces(commands)
+        for first in range(0, len(pieces), _MAX_PIECES):
+            part = pieces[first : first + _MAX_PIECES]
+            self._send(part, sum(map(len, part)))
+
+    def store(self, values: Mapping[bytes, Value]) -> list[Any]:
+        """Set each key to its value; return the replies, errors as StoreReplyError among them."""
+        pieces: list[Piece] = []
+        size, line_end = 0, b""
+        for key, value in values.items():
+            payload, end = value if isinstance(value, tuple) else (memoryview(value), b"")
+            payload_size = payload.nbytes
+            header = _SET % (line_end, len(key), key, payload_size + len(end))
+            # The end of a value goes with the header of the next: half as many pieces.
+            pieces += (header, payload)
+            size += len(header) + payload_size
+            line_end = end + b"\r\n"
+            if len(pieces) > _MAX_PIECES - 3:
+                self._send(pieces, size)
+                pieces, size = [], 0
+        self._send([*pieces, line_end], size + len(line_end))
+        return self._read_statuses(len(values))
+
+    def _send_bytes(self, request: bytes) -> None:
+        """Send what lies in one piece: cheaper than to have the kernel gather it."""
         try:
-            if len(pieces) > 1 and self._can_gather:
-                self._send_gathered(pieces)
+            self._socket.sendall(request)
+        except OSError as error:
+            self._fail("sending to", error)
+
+    def _send(self, pieces: Sequence[Piece], size: int) -> None:
+        """Send pieces of memory, at most as many as the kernel takes, which have so many bytes together."""
+        try:
+            if self._can_gather:
+                sent = self._socket.sendmsg(pieces)
+                # Only a signal or a timeout comes in between.
+                if sent < size:
+                    rest = [_flat(piece) for piece in pieces]
+                    _advance(rest, sent)
+                    while rest:
+                        _advance(rest, self._socket.sendmsg(rest))
             else:
-                for piece in pieces:
+                for piece in _joined(pieces):
                     self._socket.sendall(piece)
         except OSError as error:
             self._fail("sending to", error)
 
-    def _send_gathered(self, pieces: Sequence[bytes | memoryview]) -> None:
-        for first in range(0, len(pieces), _MAX_PIECES):
-            rest = [memoryview(piece) for piece in pieces[first : first + _MAX_PIECES]]
-            while rest:
-                _advance(rest, self._socket.sendmsg(rest))
-
     # Receiving
 
     def receive(self, keys: Sequence[bytes], place: Place) -> list[Outcome]:
-        """Read the values of keys, each straight into the memory that `place(index, size)` returns.
+        """Read the values of keys, each straight into the memory that `place(index, size)` returns."""
+        return self._get(keys, lambda first, upto: [self.read_value(first, place)])
+
+    def fetch(self, keys: Sequence[bytes]) -> list[Memory | StoreReplyError | None]:
+        """Read the values of keys, each into fresh memory; None where there is none."""
+        return self._get(keys, self._read_some)
+
+    def _get(self, keys: Sequence[bytes], read: Callable[[int, int], list[Result]]) -> list[Result]:
+        """Ask for the values of keys; `read(first, upto)` reads one or more of those that were asked for.
 
         Requests are sent ahead, as many as keep a bounded number of bytes under way.
         """
-        outcomes: list[Outcome] = []
+        results: list[Result] = []
         sent, allowed = 0, _FIRST_COMMANDS_UNDER_WAY
-        while len(outcomes) < len(keys):
+        while len(results) < len(keys):
             # Topping up when half is left keeps the number of sends low.
-            if sent < len(keys) and sent - len(outcomes) <= allowed // 2:
-                upto = min(len(keys), len(outcomes) + allowed)
-                self.send([(b"GET", key) for key in keys[sent:upto]])
-                sent = upto
-            outcome = self._read_value(len(outcomes), place)
-            outcomes.append(outcome)
-            if isinstance(outcome, int):
-                allowed = max(2, min(_MAX_COMMANDS_UNDER_WAY, _BYTES_UNDER_WAY // (outcome or 1)))
-        return outcomes
+            if sent < len(keys) and sent - len(results) <= allowed // 2:
+                asked = keys[sent : len(results) + allowed]
+                self._send_bytes(b"".join([_GET % (len(key), key) for key in asked]))
+                sent += len(asked)
+            results += read(len(results), sent)
+            if sent < len(keys) and self._size is not None:
+                allowed = max(2, min(_MAX_COMMANDS_UNDER_WAY, _BYTES_UNDER_WAY // (self._size or 1)))
+        return results
 
     def receive_at_once(self, look: Command, keys: Sequence[bytes], place: Place) -> tuple[Any, list[Outcome]]:
         """Run a command and read the values of keys in one transaction, each value as `receive` does.
@@ -147,7 +239,14 @@ class Connection:
         if line[:1] != b"*":
             refused = [reply for reply in queued if isinstance(reply, StoreReplyError)]
             return refused[0] if refused else StoreReplyError(line[1:].decode(errors="replace")), []
-        return self.read_reply(), [self._read_value(index, place) for index in range(len(keys))]
+        return self.read_reply(), [self.read_value(index, place) for index in range(len(keys))]
+
+    def read_value(self, index: int, place: Place) -> Outcome:
+        """Read a value into the memory that `place(index, size)` returns for it."""
+        size = self._read_size()
+        if isinstance(size, int):
+            self._read_into(place(index, size))
+        return size
 
     def read_reply(self) -> Any:
         """Read one reply: bytes, int, None or a list of these; an error reply is returned as StoreReplyError."""
@@ -171,17 +270,76 @@ class Connection:
             return None if count < 0 else [self.read_reply() for _ in range(count)]
         raise self._foreign(line)
 
-    def _read_value(self, index: int, place: Place) -> Outcome:
+    def _read_statuses(self, count: int) -> list[Any]:
+        """Read replies of which most, or all, say OK."""
+        replies: list[Any] = []
+        while len(replies) < count:
+            if self._start == self._end:
+                self._fill()
+            whole = min(count - len(replies), (self._end - self._start) // len(_OK))
+            if whole and self._bytes.startswith(_OK * whole, self._start):
+                self._start += whole * len(_OK)
+                replies += [b"OK"] * whole
+            else:
+                replies.append(self.read_reply())
+        return replies
+
+    def _read_size(self) -> Outcome:
+        """Read the line before a value, which tells its size, or that there is none, or why not."""
+        if self._start == self._end:
+            self._fill(self._read_ahead)
+        if self._bytes.startswith(self._header, self._start, self._end):
+            self._start += len(self._header)
+            return self._size
         line = self._read_line()
         if line[:1] == b"-":
+            # It says nothing of what comes next.
+            self._header, self._size = _NO_VALUE, None
             return StoreReplyError(line[1:].decode(errors="replace"))
         if line[:1] != b"$":
             raise self._foreign(line)
         size = self._integer(line)
-        if size < 0:
-            return None
-        self._read_into(place(index, size))
-        return size
+        self._header, self._size = line + b"\r\n", size if size >= 0 else None
+        self._read_ahead = 0 if size < _SMALL_BELOW else len(self._header)
+        return self._size
+
+    def _read_some(self, first: int, upto: int) -> list[Memory | StoreReplyError | None]:
+        """Read a value into fresh memory, and at once those behind it that have its size and were received already."""
+        size = self._read_size()
+        if not isinstance(size, int):
+            return [size]
+        if size >= _SMALL_BELOW:
+            return [self._read_large(size)]
+        while self._end - self._start < size + 2:
+            self._fill()
+        data = self._bytes
+        follow = b"\r\n" + self._header
+        step = size + len(follow)
+        whole = min(upto - first, (self._end - self._start + len(self._header)) // step)
+        values: list[Memory | StoreReplyError | None] = []
+        end = 0
+        for start in range(self._start, self._start + whole * step, step):
+            end = start + size
+            values.append(data[start:end])
+            if not data.startswith(follow, end):
+                break
+        if not data.startswith(b"\r\n", end):
+            raise self._foreign(data[end : end + 2])
+        self._start = end + 2
+        return values
+
+    def _read_large(self, size: int) -> memoryview:
+        # Not a bytearray, which would be filled with zeros first. The line end comes with the value.
+        memory = np.empty(size + 2, np.uint8).data
+        here = min(self._end - self._start, size + 2)
+        memory[:here] = self._buffer[self._start : self._start + here]
+        self._start += here
+        if here < len(memory):
+            self._receive_into([memory[here:]])
+        line_end = bytes(memory[size:])
+        if line_end != b"\r\n":
+            raise self._foreign(line_end)
+        return memory[:size]
 
     def _integer(self, line: bytes) -> int:
         digits = line[1:]
@@ -196,22 +354,31 @@ class Connection:
                 line = bytes(self._buffer[self._start : end])
                 self._start = end + 2
                 return line
+            if self._end > self._start and self._bytes[self._start] not in _REPLY_TYPES:
+                # Whoever says this may never come to the end of a line.
+                raise self._foreign(self._bytes[self._start : self._end])
             self._fill()
 
-    def _fill(self) -> None:
-        """Receive more behind what lies in the buffer and was not used yet."""
+    def _fill(self, most: int = 0) -> None:
+        """Receive more, behind what lies in the buffer and was not used yet: up to `most` bytes, or as many as fit."""
+        free = self._buffer
         if self._start == self._end:
             self._start = self._end = 0
-        elif self._start:
-            rest = bytes(self._buffer[self._start : self._end])
-            self._buffer[: len(rest)] = rest
-            self._start, self._end = 0, len(rest)
-        elif self._end == _BUFFER_SIZE:
-            raise self._foreign(self._bytes)
+        else:
+            if self._start:
+                rest = bytes(self._buffer[self._start : self._end])
+                self._buffer[: len(rest)] = rest
+                self._start, self._end = 0, len(rest)
+            elif self._end == _BUFFER_SIZE:
+                raise self._foreign(self._bytes)
+            free = free[self._end :]
         try:
-            self._end += self._received(self._socket.recv_into(self._buffer[self._end :]))
+            size = self._socket.recv_into(free, most)
+            if size == 0:
+                raise ConnectionResetError(_HUNG_UP)
         except OSError as error:
             self._fail("waiting for", error)
+        self._end += size
 
     def _read_into(self, destinations: Sequence[memoryview]) -> None:
         """Fill the destinations with the next bytes and pass over the line end behind them."""
@@ -234,14 +401,11 @@ class Connection:
                     received = self._socket.recvmsg_into(rest[:_MAX_PIECES], 0, socket.MSG_WAITALL)[0]
                 else:
                     received = self._socket.recv_into(rest[0])
-                _advance(rest, self._received(received))
+                if received == 0:
+                    raise ConnectionResetError(_HUNG_UP)
+                _advance(rest, received)
         except OSError as error:
             self._fail("receiving from", error)
-
-    def _received(self, size: int) -> int:
-        if size == 0:
-            raise ConnectionResetError("it closed the connection")
-        return size
 
     # Errors
 
@@ -268,20 +432,32 @@ class Connection:
         return (found[1:] + rest).decode(errors="replace").strip() if found else ""
 
 
+def encode_command(command: Sequence[Any]) -> bytes:
+    """Write a command whose arguments are bytes as it is sent."""
+    return b"*%d\r\n" % len(command) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in command])
+
+
+def _is_small(command: Command) -> bool:
+    return set(map(type, command)) == {bytes} and max(map(len, command)) < _SMALL_BELOW
+
+
 def _pieces(commands: Sequence[Command]) -> list[bytes | memoryview]:
     """Write commands as pieces to send one behind the other: small arguments joined, large ones left where they are."""
     pieces: list[bytes | memoryview] = []
     small: list[bytes | memoryview] = []
     for command in commands:
+        if _is_small(command):
+            small.append(encode_command(command))
+            continue
         small.append(b"*%d\r\n" % len(command))
         for argument in command:
-            if isinstance(argument, bytes) and len(argument) < _JOIN_BELOW:
+            if isinstance(argument, bytes) and len(argument) < _SMALL_BELOW:
                 small.append(b"$%d\r\n%b\r\n" % (len(argument), argument))
                 continue
-            parts = argument if isinstance(argument, tuple) else (argument,)
+            parts = (_flat(argument[0]), argument[1]) if isinstance(argument, tuple) else (argument,)
             small.append(b"$%d\r\n" % sum(map(len, parts)))
             for part in parts:
-                if len(part) >= _JOIN_BELOW:
+                if len(part) >= _SMALL_BELOW:
                     pieces.append(b"".join(small))
                     pieces.append(part)
                     small.clear()
@@ -290,6 +466,24 @@ def _pieces(commands: Sequence[Command]) -> list[bytes | memoryview]:
             small.append(b"\r\n")
     pieces.append(b"".join(small))
     return pieces
+
+
+def _joined(pieces: Sequence[Piece]) -> Iterator[bytes | memoryview]:
+    """Join small pieces: each that is sent alone becomes a record of TLS."""
+    small: list[memoryview] = []
+    for piece in map(_flat, pieces):
+        if len(piece) < _SMALL_BELOW:
+            small.append(piece)
+            continue
+        yield b"".join(small)
+        yield piece
+        small.clear()
+    yield b"".join(small)
+
+
+def _flat(piece: Piece) -> memoryview:
+    """Return memory as single bytes. No memoryview can be cast of an array that has no elements, or is bfloat16."""
+    return piece.reshape(-1).view(np.uint8).data if isinstance(piece, np.ndarray) else memoryview(piece)
 
 
 def _advance(pieces: list[memoryview], size: int) -> None:

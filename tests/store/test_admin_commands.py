@@ -10,7 +10,7 @@ def test_information_comes_by_section_and_field(client, server):
     (info,) = client.get_db_node_info([server.address])
 
     assert info["Server"]["tcp_port"] == str(server.port)
-    assert info["Server"]["redis_mode"] == "standalone"
+    assert info["Server"].get("redis_mode", info["Server"].get("server_mode")) == "standalone"
     assert "used_memory" in info["Memory"]
 
 

@@ -199,17 +199,3 @@ def test_a_client_follows_a_slot_that_moved(cluster, cluster_client, name):
 
     assert cluster.owner_of("{tag}") is not before
     assert cluster_client.get_list_length("{tag}l") == (2 if name == "append_to_list" else 1)
-
-
-def test_a_client_finds_the_node_that_took_the_place_of_one_that_is_gone(own_cluster):
-    with Client(cluster=True, address=own_cluster.address, connect_timeout_s=0.5) as client:
-        client.put_tensor("t", np.arange(3))
-        former = own_cluster.owner_of("t")
-        own_cluster.move_slot("t")
-        own_cluster.servers[own_cluster.nodes.index(former)].kill()
-
-        with pytest.raises(StoreConnectionError):
-            client.get_tensor("t")
-
-        assert client.get_tensor("t").tolist() == [0, 1, 2]
-        assert client.get_list_length("l{t}") == 0

@@ -75,6 +75,19 @@ def test_values_are_received_where_the_caller_wants_them(any_database):
     assert landed == {0: b"vvv", 2: b"", 3: b"v" * 300_000}
 
 
+def test_values_are_fetched_in_order_whatever_their_sizes(any_database):
+    # Runs of one size, of a length and number that end anywhere in a buffer; none; and what needs memory of its own.
+    sizes = [4120] * 40 + [0, 0, 3, 30_000, 30_000, 5] + [4120] * 3 + [70_000, 16_384, 16_383] + [4121] * 600
+    values = {b"%d" % number: bytes([number % 251]) * size for number, size in enumerate(sizes)}
+    any_database.set_values(values)
+    keys = [*list(values)[:20], b"none", *list(values)[20:], b"none", b"none"]
+
+    for _ in range(2):
+        fetched = any_database.fetch(keys)
+
+        assert [value if value is None else bytes(value) for value in fetched] == [values.get(key) for key in keys]
+
+
 def test_what_is_no_string_is_refused_after_all_others_were_received(any_database):
     any_database.command("RPUSH", b"list", b"x")
     any_database.set_values({b"a": b"1", b"b": b"2"})
@@ -84,6 +97,9 @@ def test_what_is_no_string_is_refused_after_all_others_were_received(any_databas
         any_database.receive([b"a", b"list", b"b"], lambda index, size: [memoryview(landed[index])])
 
     assert landed == {0: b"1", 2: b"2"}
+    with pytest.raises(TensorFormatError, match="key 'list' does not hold a tensor: it is a Redis value of type list"):
+        any_database.fetch([b"a", b"list", b"b"])
+    assert any_database.fetch([b"a", b"b"]) == [b"1", b"2"]
 
 
 def test_a_transaction_is_carried_out_whole_or_not_at_all(any_database):

@@ -11,6 +11,7 @@ from smartml import Client, Dataset
 from smartml.errors import (
     ArgumentValueError,
     StoreConnectionError,
+    StoreFullError,
     StoreProtocolError,
     StoreReplyError,
     StoreTimeoutError,
@@ -181,13 +182,13 @@ def check_commands(client):
 
 def test_a_full_server_leaves_nothing_half_written(start_server):
     full = start_server()
-    with Client(address=full.address) as client:
+    with Client(address=full.address, full_timeout_s=0) as client:
         client.put_dataset(make(number=1))
         client.config_set("maxmemory", "1", full.address)
 
-        with pytest.raises(StoreReplyError, match="OOM"):
+        with pytest.raises(StoreFullError, match="OOM"):
             client.put_tensor("t", LARGE)
-        with pytest.raises(StoreReplyError, match="OOM"):
+        with pytest.raises(StoreFullError, match="OOM"):
             client.put_dataset(make(number=2))
 
         assert client.get_dataset("d").get_tensor("x").tolist() == [1, 1, 1]

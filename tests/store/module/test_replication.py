@@ -1,0 +1,74 @@
+"""What the module writes is a plain string everywhere: on replicas, in snapshots, in append-only files."""
+
+import numpy as np
+import pytest
+import redis
+
+from smartml import Client
+from smartml.store.module import find_module
+
+ARRAY = np.arange(12, dtype="f4").reshape(3, 4)
+CALL = ("AI.TENSORSET", "t", "FLOAT", 3, 4, "BLOB", ARRAY.tobytes())
+
+pytestmark = pytest.mark.skipif(find_module() is None, reason="needs the tensor module (smartml module build)")
+
+
+@pytest.fixture
+def with_module(start_server, tmp_path):
+    """A server that has the module, and its redis-py client."""
+    options = ("--loadmodule", str(find_module()), "--dbfilename", "d.rdb", "--appendfilename", "a.aof")
+    made = start_server(*options)
+    with redis.Redis(port=made.port) as raw:
+        yield made, raw
+
+
+def test_a_replica_needs_no_module(with_module, start_server, eventually):
+    primary, raw = with_module
+    replica = start_server("--replicaof", "127.0.0.1", str(primary.port))
+    with redis.Redis(port=replica.port) as copied:
+        eventually(lambda: copied.info("replication")["master_link_status"] == "up")
+
+        raw.execute_command(*CALL)
+        raw.expire("t", 1000)
+        raw.execute_command(*CALL)
+
+        eventually(lambda: copied.exists("t") and copied.ttl("t") == -1)
+        assert copied.get("t") == raw.get("t")
+        assert "unknown command" not in str(copied.info("errorstats"))
+    with Client(address=replica.address) as client:
+        np.testing.assert_array_equal(client.get_tensor("t"), ARRAY, strict=True)
+
+
+def test_a_transaction_is_replicated_as_one(with_module, start_server, eventually):
+    primary, raw = with_module
+    replica = start_server("--replicaof", "127.0.0.1", str(primary.port))
+    with redis.Redis(port=replica.port) as copied:
+        eventually(lambda: copied.info("replication")["master_link_status"] == "up")
+        with raw.pipeline(transaction=True) as together:
+            together.execute_command(*CALL)
+            together.rename("t", "u")
+            together.execute()
+        eventually(lambda: copied.exists("u"))
+        assert copied.keys() == [b"u"]
+        assert copied.get("u") == raw.get("u")
+
+
+def test_an_append_only_file_and_a_snapshot_need_no_module(with_module, start_server, eventually):
+    server, raw = with_module
+    raw.execute_command(*CALL)
+    raw.save()
+    raw.config_set("appendonly", "yes")
+    eventually(
+        lambda: not any(raw.info("persistence")[f"aof_rewrite_{state}"] for state in ("in_progress", "scheduled"))
+    )
+    raw.execute_command("AI.TENSORSET", "later", "INT8", 1, "VALUES", 7)
+    stored = raw.get("t")
+    server.kill()
+
+    for options, keys in ((("--appendonly", "yes", "--appendfilename", "a.aof"), {b"t", b"later"}), ((), {b"t"})):
+        again = start_server("--dbfilename", "d.rdb", *options)
+        with redis.Redis(port=again.port) as plain:
+            plain.ping()
+            assert set(plain.keys()) == keys
+            assert plain.get("t") == stored
+        again.kill()
