@@ -11,6 +11,7 @@ from smartml.errors import (
     AlreadyStartedError,
     ArgumentTypeError,
     DuplicateNameError,
+    LaunchError,
     NotStartedError,
     PathExistsError,
     PathNotFoundError,
@@ -22,6 +23,7 @@ from smartml.experiment.files import TAG, AttachedFiles, PathLike, check_name, p
 from smartml.experiment.guardian import GRACE_S
 from smartml.experiment.model import Model
 from smartml.experiment.orchestrator import Orchestrator
+from smartml.experiment.publication import publish
 from smartml.experiment.schedulers.local import (
     DEFAULT_DATABASE,
     Command,
@@ -33,6 +35,7 @@ from smartml.experiment.schedulers.local import (
 from smartml.experiment.states import Status
 from smartml.experiment.summary import summary_table
 from smartml.experiment.supervisor import Job, names_with_pids, report_failure, supervisor
+from smartml.store.entities import ENTITY_VARIABLE, EntityState
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +43,7 @@ Entity = Model | Ensemble | Orchestrator
 
 
 class Run(NamedTuple):
-    """One start of an entity."""
+    """One start of an entity, or of one node of a database."""
 
     entity: Model | Orchestrator
     # Counts the starts of this entity, from 1.
@@ -257,7 +260,10 @@ class Experiment:
         return [*states, *(database.status for database in chosen.databases)]
 
     def summary(self, style: str = "github") -> str:
-        """Return a table of every start: kind, pid, number of the run, seconds, status and exit code."""
+        """Return a table of every start: kind, pid, number of the run, seconds, status and exit code.
+
+        Each node of a database has a line of its own.
+        """
         return summary_table(((run.entity.type, run.number, run.job) for run in self._runs), style)
 
     @property
@@ -301,8 +307,9 @@ class Experiment:
     def _start_database(self, database: Orchestrator, kill_on_interrupt: bool) -> None:
         if not database.is_running:
             database.start(default_path=Path(self.exp_path, database.name))
-            assert database.job is not None
-            self._note_run(database, database.job, kill_on_interrupt)
+            number = self._next_number(database)
+            for job in database.jobs:
+                self._note_run(database, number, job, kill_on_interrupt)
         if database not in self._databases:
             self._databases.append(database)
 
@@ -319,17 +326,34 @@ class Experiment:
                 {database.db_identifier: database.get_address() for database in self._running_databases()},
                 reads_from=[entity.name for entity in model.incoming_entities],
                 writes_as=model.name if model.query_key_prefixing() else None,
-                own=model.run_settings.env_vars,
+                own={ENTITY_VARIABLE: model.name, **model.run_settings.env_vars},
                 log=err,
             ),
             out=out,
             err=err,
         )
-        self._note_run(model, supervisor.launch(model.name, command, on_end=report_failure), kill_on_interrupt)
+        # Before it runs: who looks for it shall not miss it.
+        self._publish(model, Status.STATUS_RUNNING)
+        try:
+            job = supervisor.launch(model.name, command, on_end=lambda job: self._on_end(model, job))
+        except LaunchError:
+            self._publish(model, Status.STATUS_FAILED)
+            raise
+        self._note_run(model, self._next_number(model), job, kill_on_interrupt)
 
-    def _note_run(self, entity: Model | Orchestrator, job: Job, kill_on_interrupt: bool) -> None:
+    def _on_end(self, model: Model, job: Job) -> None:
+        report_failure(job)
+        self._publish(model, job.status)
+
+    def _publish(self, model: Model, status: Status) -> None:
+        prefix = model.name if model.query_key_prefixing() else ""
+        publish(self._running_databases(), EntityState(model.name, str(status), prefix))
+
+    def _next_number(self, entity: Model | Orchestrator) -> int:
+        return 1 + max((run.number for run in self._runs if run.entity is entity), default=0)
+
+    def _note_run(self, entity: Model | Orchestrator, number: int, job: Job, kill_on_interrupt: bool) -> None:
         job.outlives_interrupt = not kill_on_interrupt
-        number = 1 + sum(run.entity is entity for run in self._runs)
         self._runs.append(Run(entity, number, job))
 
     def _running_databases(self) -> list[Orchestrator]:
@@ -350,9 +374,9 @@ class Experiment:
     def _stop(self, runs: Iterable[Run], grace_s: float = GRACE_S) -> None:
         running = [run for run in runs if not run.job.is_over]
         supervisor.stop((run.job for run in running if isinstance(run.entity, Model)), grace_s)
-        for run in running:
-            if isinstance(run.entity, Orchestrator):
-                run.entity.stop(grace_s)
+        for entity in dict.fromkeys(run.entity for run in running):
+            if isinstance(entity, Orchestrator):
+                entity.stop(grace_s)
 
     @contextlib.contextmanager
     def _handling_interrupt(self, kill: bool) -> Iterator[None]:

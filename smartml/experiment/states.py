@@ -9,6 +9,7 @@ Queued belongs to batch schedulers. A started job may be started again once it h
 """
 
 import enum
+from collections.abc import Iterable
 
 
 class Status(str, enum.Enum):
@@ -30,3 +31,15 @@ class Status(str, enum.Enum):
 
     def __str__(self) -> str:
         return self.value
+
+
+def combined(states: Iterable[Status]) -> Status:
+    """Return the state of what consists of several jobs: failed as soon as one has ended while others go on."""
+    found = set(states)
+    if not found:
+        return Status.STATUS_NEVER_STARTED
+    if Status.STATUS_COMPLETED in found and not all(state.is_terminal for state in found):
+        return Status.STATUS_FAILED
+    # The first that any of the jobs is in.
+    order = (Status.STATUS_FAILED, Status.STATUS_PAUSED, Status.STATUS_RUNNING, Status.STATUS_CANCELLED)
+    return next((state for state in order if state in found), Status.STATUS_COMPLETED)

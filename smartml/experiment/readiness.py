@@ -1,0 +1,85 @@
+"""Whether servers that were just started are ready, and why they are not."""
+
+import re
+import time
+from collections.abc import Sequence
+
+import psutil
+
+from smartml.errors import PortTakenError, ServerStartError, StoreConnectionError, StoreReplyError
+from smartml.experiment.cluster import BUS_OFFSET
+from smartml.experiment.node import Node, missing_in_cluster
+from smartml.experiment.ports import port_holder
+from smartml.experiment.supervisor import Job, supervisor
+
+# How Redis logs that it cannot listen; the port may be the one for clients or that of the bus.
+_TAKEN = re.compile(r"listening socket \S*?:(\d+):.*Address already in use")
+
+
+def wait_until_ready(nodes: Sequence[Node], timeout_s: float) -> None:
+    """Wait until the servers that this process has started answer and, in a cluster, all slots are served.
+
+    Raises ServerStartError as soon as one has ended, or when the time is over.
+    """
+    deadline = time.monotonic() + timeout_s
+    delay_s = 0.001
+    waited_for = list(nodes)
+    while True:
+        for node in nodes:
+            _check_runs(node)
+        missing = {node: why for node in waited_for if (why := _what_is_missing(node))}
+        if not missing:
+            return
+        if time.monotonic() > deadline:
+            node, why = next(iter(missing.items()))
+            raise ServerStartError(
+                f"the database server at {node.address} {why} within {timeout_s} s ({_job(node).command.argv[0]}); "
+                f"give it longer by startup_timeout_s when it loads much data; {_job(node).last_words}"
+            )
+        waited_for = list(missing)
+        # Sleeps, but not past the end of a server.
+        supervisor.wait([_job(waited_for[0])], delay_s)
+        delay_s = min(1.5 * delay_s, 0.05)
+
+
+def _job(node: Node) -> Job:
+    assert node.job is not None, "only who started a server waits for it"
+    return node.job
+
+
+def _check_runs(node: Node) -> None:
+    job = _job(node)
+    if not job.is_over:
+        return
+    # Redis logs to its output; what a wrapper or the loader has to say stands in its error output.
+    if taken := _TAKEN.search(job.last_words):
+        port = int(taken[1])
+        what = f"port {port}"
+        if port == node.port + BUS_OFFSET:
+            what += f" (for node {node.name}, which talks to its cluster {BUS_OFFSET} above its own port {node.port})"
+        raise PortTakenError(
+            f"{what} is taken by {port_holder(port)}; stop that, or take another port (0 = any that is free)"
+        )
+    raise ServerStartError(
+        f"the database server ended while starting: {job.ending}: {' '.join(job.command.argv)}; {job.last_words}"
+    )
+
+
+def _what_is_missing(node: Node) -> str | None:
+    """Return what a server still has to do until it is ready, if anything."""
+    try:
+        with node.connection(timeout_s=1.0) as client:
+            pid = int(client.info("server")["process_id"])
+            client.ping()
+            # Somebody else's server may hold the port while ours is still about to find out.
+            is_ours = pid == node.pid or node.pid in _ancestors(pid)
+            return missing_in_cluster(client) if is_ours else "did not answer"
+    except (StoreConnectionError, StoreReplyError):
+        return "did not answer"  # Not yet there, loading its data, or somebody else's that asks for a password.
+
+
+def _ancestors(pid: int) -> list[int]:
+    try:
+        return [parent.pid for parent in psutil.Process(pid).parents()]
+    except psutil.Error:
+        return []
