@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 
 from smartml.store import Database
+from smartml.store.keys import OWN_PREFIX
 
 # Keys named in one message, of those looked for and of those that are there.
 _KEYS_NAMED = 4
@@ -32,4 +33,4 @@ def _find_similar(database: Database, name: str, producers: Sequence[str]) -> li
         *database.similar_keys(name.encode()),
         *database.similar_keys(bare_name.encode()),
     ]
-    return list(dict.fromkeys(found))
+    return [name for name in dict.fromkeys(found) if not name.startswith(OWN_PREFIX.decode())]

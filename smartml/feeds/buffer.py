@@ -8,15 +8,17 @@ into their place: reserve it, fill it, keep it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from smartml.feeds.storage import MemoryStorage, Storage
+
 # The first block has at least this size, so that small samples do not make many blocks.
 _FIRST_BLOCK_BYTES = 1 << 20
 # Larger blocks could be refused by systems that limit how much memory may be promised at once.
-_LARGEST_BLOCK_BYTES = 1 << 30
+LARGEST_BLOCK_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,26 @@ class Slot:
     rows: int
 
 
-class TrainingSet:
-    """Samples in order of arrival, each a row in one or more columns (samples and targets, say)."""
+class Served(NamedTuple):
+    """Samples that were copied out, in order of arrival."""
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    # One array (rows, *column.shape) per column.
+    arrays: tuple[NDArray[Any], ...]
+    # Identifiers: (rows,), int64.
+    ids: NDArray[np.int64]
+    # Where each of them stood among the indices that were asked for: (rows,).
+    order: NDArray[np.intp]
+
+
+class TrainingSet:
+    """Samples in order of arrival, each a row in one or more columns (samples and targets, say).
+
+    A sample's index is its identifier, too: its number among all that arrived, from 0.
+    """
+
+    def __init__(self, columns: Sequence[Column], storage: Storage | None = None) -> None:
         self.columns = tuple(columns)
+        self._storage = storage or MemoryStorage()
         self._blocks: list[_Block] = []
         self._count = 0
 
@@ -70,28 +87,38 @@ class TrainingSet:
         return self._count
 
     @property
+    def arrived(self) -> int:
+        """Number of samples that ever arrived: all are held."""
+        return self._count
+
+    taken = arrived
+
+    @property
     def row_size(self) -> int:
         """Bytes of one sample in all columns."""
         return sum(column.row_size for column in self.columns)
 
-    def reserve(self, rows: int) -> Slot:
+    def reserve(self, rows: int, expected: int = 0) -> Slot:
         """Give out memory for so many rows, next to each other. They join the set when they are kept.
 
-        Until then the set does not know them: samples that never come leave no trace.
+        Where a new block is needed, it has room for as many as are expected, these among them. Until they are kept
+        the set does not know them: samples that never come leave no trace.
         """
         block = self._blocks[-1] if self._blocks else None
         if block is None or block.reserved + rows > block.capacity:
-            block = self._add_block(rows)
+            block = self._add_block(rows, expected)
         start = block.reserved
         block.reserved += rows
         return Slot(tuple(array[start : start + rows] for array in block.arrays), block, start, rows)
 
-    def _add_block(self, rows: int) -> _Block:
+    def _add_block(self, rows: int, expected: int) -> _Block:
         row_size = max(1, self.row_size)
         so_far = sum(block.reserved for block in self._blocks)
-        wanted = min(max(so_far, _FIRST_BLOCK_BYTES // row_size), _LARGEST_BLOCK_BYTES // row_size)
+        # One block of the size that is needed lies in huge pages from end to end; many small ones would cost a page
+        # fault every 4 kB, which takes as long as the transfer.
+        wanted = min(max(so_far, expected, _FIRST_BLOCK_BYTES // row_size), LARGEST_BLOCK_BYTES // row_size)
         capacity = max(rows, wanted)
-        arrays = [np.empty((capacity, *column.shape), column.dtype) for column in self.columns]
+        arrays = [self._storage.allocate((capacity, *column.shape), column.dtype) for column in self.columns]
         self._blocks.append(_Block(arrays, len(self._blocks), so_far))
         return self._blocks[-1]
 
@@ -113,15 +140,35 @@ class TrainingSet:
             first += block.held
         self._count = first
 
-    def take(self, indices: NDArray[np.intp]) -> tuple[NDArray[Any], ...]:
+    def order(self) -> range:
+        """Return all indices in the order in which their samples arrived."""
+        return range(self._count)
+
+    def ids(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+        """Return the identifiers of samples."""
+        return indices.astype(np.int64)
+
+    def find(self, ids: NDArray[np.int64]) -> NDArray[np.intp]:
+        """Return the indices of the samples with these identifiers; -1 where there is none."""
+        return np.where((ids >= 0) & (ids < self._count), ids, -1)
+
+    def serve(self, indices: NDArray[np.integer[Any]]) -> Served:
+        """Copy samples out as `take` does, and tell which they are."""
+        order = np.argsort(indices, kind="stable")
+        indices = indices[order]
+        return Served(self._copy(indices), self.ids(indices), order)
+
+    def take(self, indices: NDArray[np.integer[Any]]) -> tuple[NDArray[Any], ...]:
         """Copy the samples of these indices out, one array (len(indices), *column.shape) per column.
 
         Rows come in the order of the set, whatever the order of the indices: a batch is a set of samples. May run
         while another thread reserves and keeps.
         """
+        return self._copy(np.sort(indices))
+
+    def _copy(self, indices: NDArray[np.integer[Any]]) -> tuple[NDArray[Any], ...]:
         # Another thread may be adding blocks; all samples that can be asked for lie in these.
         blocks = list(self._blocks)
-        indices = np.sort(indices)
         batch = tuple(np.empty((len(indices), *column.shape), column.dtype) for column in self.columns)
         bounds = [*np.searchsorted(indices, [block.first for block in blocks]).tolist(), len(indices)]
         for block, start, end in zip(blocks, bounds[:-1], bounds[1:], strict=True):

@@ -1,28 +1,38 @@
 """The feed: what turns growing lists of tensors into batches for one trainer."""
 
+import copy
+import itertools
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smartml.errors import ArgumentTypeError, ArgumentValueError, FeedTimeoutError, SampleMismatchError
+from smartml.errors import ArgumentTypeError, ArgumentValueError, FeedTimeoutError
 from smartml.feeds.absence import describe_absence
-from smartml.feeds.buffer import TrainingSet
+from smartml.feeds.batches import BatchInfo, Finish, one_hot
+from smartml.feeds.consumer import Consumer, DeleteAfter, checked_delete_after, checked_groups, leave
 from smartml.feeds.discovery import Discovery, KeyDiscovery, ListDiscovery
+from smartml.feeds.keeping import AnySet, read_keeping, receive_into
+from smartml.feeds.orders import default_sampler, read_sampler, update_priorities
+from smartml.feeds.pace import TrainerPace
+from smartml.feeds.policies import ALL, Policy
+from smartml.feeds.presence import have_producers_ended, note_consumer
+from smartml.feeds.rate import RateLimit
+from smartml.feeds.samplers import Batching, Pass, Sampler
 from smartml.feeds.schemes import DataInfo, KeyOrder, KeyScheme, choose_producers, download_info
-from smartml.feeds.transfer import read_columns, receive
+from smartml.feeds.sources import list_sources
+from smartml.feeds.stats import FeedStats, Tally
+from smartml.feeds.transfer import read_columns
+from smartml.feeds.waiting import LONGEST_POLL_S, SHORTEST_POLL_S, Waits, checked_timeout
 from smartml.store import Client
 
 logger = logging.getLogger(__name__)
 
 Self = TypeVar("Self", bound="DataDownloader")
-
-# While waiting, the server is asked at intervals that grow from the first to the second.
-_SHORTEST_POLL_S = 0.002
-_LONGEST_POLL_S = 0.05
 
 
 class DataDownloader:
@@ -48,10 +58,35 @@ class DataDownloader:
     When no new sample has come for `wait_timeout_s` seconds (None: wait for ever), FeedTimeoutError says what was
     looked for, where, and what is there instead.
 
+    With a `capacity`, a number of samples or text such as "2gb" (bytes of samples and targets; a few more are used to
+    keep count, and at most 8 MB, or one batch as it was put, to receive), a `policy` decides who stays: "fifo" keeps
+    the newest, "reservoir" a uniform sample of all that ever came, "firo" each until it was used and chance takes it;
+    or an object with the methods of `smartml.feeds.policies.Policy`. The default, "all", knows no capacity. `storage`
+    is "memory", "disk" or a folder, for files that the system pages in and out and that go with the process.
+
+    A pass serves each sample once, shuffled or (`shuffle=False`) in order of arrival. `sampler` names another way:
+    "uniform" draws with replacement; "prioritised" by what `update_priorities` was told; or an object with the method
+    of `smartml.feeds.samplers.Sampler`, `smartml.feeds.Prioritised(...)` for one. These serve `batches_per_epoch`
+    batches, or as many as the samples held make. With `return_info` batches end in a `BatchInfo`: identifiers and
+    importance weights (`return_info="weights"`: the weights alone, as Keras's `fit` takes them); `last_batch` has it,
+    too. `sample_transform` is applied to each sample, `x` or `(x, y)`, and `transform` to each batch, as numpy arrays.
+    `stats` tells how all this goes, and `log_stats_every_s` logs it.
+
     A tensor that does not fit the ones before raises SampleMismatchError (TensorFormatError if it is no tensor,
     MetadataError if its dataset lacks it) once, when everything else has joined; it is left out, and the feed can be
     used further. StoreConnectionError when the database went away: the feed keeps what it holds, and looks again when
     asked again.
+
+    With `delete_after`, batches are deleted from the database once they are received ("read"), or once a pass over them
+    was served to its end ("epoch": noted when iteration ends or the next pass begins); None or "never" deletes nothing.
+    All replicas of a trainer belong to one `consumer_group`, trainers that each need everything to groups of different
+    names. A batch goes when all groups have it that were known by then: a group is made known by the construction of
+    its first feed, or before that by another feed whose `consumer_groups` lists it. A feed that begins later finds
+    where the stream begins now; one without `delete_after` is not waited for.
+
+    With `samples_per_insert` (a number, or a `RateLimit`), a batch is held back while samples were used that much more
+    often than they arrived; what is new is fetched meanwhile. FeedTimeoutError after `wait_timeout_s` without any.
+    `waits` counts.
     """
 
     def __init__(
@@ -76,6 +111,19 @@ class DataDownloader:
         seed: int | None = None,
         drop_last: bool = True,
         wait_timeout_s: float | None = 600.0,
+        capacity: int | str | None = None,
+        policy: str | Policy = ALL,
+        storage: str | Path = "memory",
+        sampler: str | Sampler | None = None,
+        batches_per_epoch: int | None = None,
+        transform: Callable[[Any], Any] | None = None,
+        sample_transform: Callable[[Any], Any] | None = None,
+        return_info: bool | Literal["weights"] = False,
+        log_stats_every_s: float | None = None,
+        delete_after: DeleteAfter | None = None,
+        consumer_group: str | None = None,
+        consumer_groups: Sequence[str] = (),
+        samples_per_insert: RateLimit | float | None = None,
     ) -> None:
         if (data_info_or_list_name is None) == (sample_prefix is None):
             raise ArgumentValueError("name either a list of training data or a sample_prefix, not both and not none")
@@ -100,22 +148,61 @@ class DataDownloader:
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.verbose = verbose
-        self.wait_timeout_s = _checked_timeout(wait_timeout_s)
+        self.wait_timeout_s = checked_timeout("wait_timeout_s", wait_timeout_s)
+        self.log_stats_every_s = checked_timeout("log_stats_every_s", log_stats_every_s)
+        self._keeping = read_keeping(capacity, policy, storage, self._needed)
+        self._chosen_sampler = read_sampler(sampler, batches_per_epoch)
+        self._batches_per_epoch = batches_per_epoch
+        self._finish = Finish(transform, sample_transform, return_info)
+        self._delete_after = checked_delete_after(delete_after)
+        self._group, self._other_groups = checked_groups(consumer_group, consumer_groups)
+        self._pace: TrainerPace | None = None
+        if samples_per_insert is not None:
+            if not dynamic:
+                raise ArgumentValueError("samples_per_insert needs a dynamic feed: no other takes up new samples")
+            self._pace = TrainerPace(RateLimit.of(samples_per_insert), self._group, self.wait_timeout_s)
         self._seed = seed
-        self._discovery: Discovery | None = None
-        self._set: TrainingSet | None = None
-        # The samples of the running pass, in the order in which batches take them. A new pass brings a new array.
-        self.indices: NDArray[np.intp] = np.empty(0, np.intp)
+        self.__dict__.update(self._empty_state())
         self.set_replica_parameters(replica_rank, num_replicas)
         self.client = Client(cluster, address)
         try:
             self.producers = choose_producers(self.client.sources, producer_prefixes)
+            if self._delete_after is not None:
+                # At once: what others read from now on has to wait for this one.
+                self._begin_consumer(self._delete_after).register()
             if init_samples:
                 self.init_samples()
         except BaseException:
             # Nobody else could: the caller never sees this object.
             self.close()
             raise
+
+    # What came of being used, and the classes of what `_empty_state` holds.
+    _discovery: Discovery | None
+    _set: AnySet | None
+    # Its part in a group of consumers, where batches are deleted after use.
+    _consumer: Consumer | None
+    # The running pass, and how many samples were held when it began.
+    _pass: Pass | None
+    _pass_samples: int
+    # A copy of what was handed in, which may be handed to other feeds as well.
+    _sampler: Sampler | None
+    _tally: Tally
+    # What is known of the batch that was served last.
+    last_batch: BatchInfo | None
+
+    def _empty_state(self) -> dict[str, Any]:
+        """Return what a feed is before its first sample."""
+        return {
+            "_discovery": None,
+            "_set": None,
+            "_consumer": None,
+            "_pass": None,
+            "_pass_samples": 0,
+            "_sampler": copy.deepcopy(self._chosen_sampler),
+            "_tally": Tally(),
+            "last_batch": None,
+        }
 
     def __enter__(self: Self) -> Self:
         return self
@@ -136,6 +223,8 @@ class DataDownloader:
         self.replica_rank, self.num_replicas = replica_rank, num_replicas
         # The rank belongs to the seed: replicas and workers shuffle differently.
         self._random = np.random.default_rng(None if self._seed is None else [self._seed, replica_rank])
+        # What is kept does not depend on how often passes began.
+        self._policy_random = np.random.default_rng(None if self._seed is None else [self._seed, replica_rank, 1])
         self._discovery = None
 
     # What is held
@@ -144,6 +233,16 @@ class DataDownloader:
     def num_samples(self) -> int:
         """Number of samples held."""
         return 0 if self._set is None else len(self._set)
+
+    @property
+    def _needed(self) -> int:
+        """Samples that make a batch."""
+        return self.batch_size if self.drop_last else 1
+
+    @property
+    def stats(self) -> FeedStats:
+        """How much came, stayed, left and was used so far, and where the time went."""
+        return self._tally.snapshot(self._set)
 
     @property
     def samples(self) -> NDArray[Any] | None:
@@ -188,21 +287,23 @@ class DataDownloader:
 
         Raises FeedTimeoutError when nothing new has come for `wait_timeout_s` (None: that of the constructor).
         """
-        allowed_s = self.wait_timeout_s if wait_timeout_s is None else _checked_timeout(wait_timeout_s)
-        needed = self.batch_size if self.drop_last else 1
-        last_news, pause_s = time.monotonic(), _SHORTEST_POLL_S
-        while self.num_samples < needed:
+        allowed_s = self.wait_timeout_s if wait_timeout_s is None else checked_timeout("wait_timeout_s", wait_timeout_s)
+        last_news, pause_s, has_waited = time.monotonic(), SHORTEST_POLL_S, False
+        while self.num_samples < self._needed:
             if self._fetch():
-                last_news, pause_s = time.monotonic(), _SHORTEST_POLL_S
+                last_news, pause_s = time.monotonic(), SHORTEST_POLL_S
                 continue
             waited_s = time.monotonic() - last_news
             if allowed_s is not None:
                 if waited_s >= allowed_s:
-                    raise FeedTimeoutError(self._describe_wait(needed, allowed_s))
+                    raise FeedTimeoutError(self._describe_wait(self._needed, allowed_s))
                 pause_s = min(pause_s, allowed_s - waited_s)
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 1.5, _LONGEST_POLL_S)
-        if len(self.indices) < needed:
+            self._tally.waits += not has_waited
+            has_waited = True
+            with self._tally.timing("wait"):
+                time.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, LONGEST_POLL_S)
+        if self._pass is None or self._pass_samples < self._needed:
             self._begin_pass()
 
     def update_data(self) -> None:
@@ -217,44 +318,137 @@ class DataDownloader:
             self._begin_pass()
 
     def _begin_pass(self) -> None:
-        order = np.arange(self.num_samples, dtype=np.intp)
-        if self.shuffle:
-            self._random.shuffle(order)
-        self.indices = order
+        if self._set is None:
+            return
+        sampler = self._sampler or default_sampler(self.shuffle)
+        batching = Batching(self.batch_size, self.drop_last, self._batches_per_epoch)
+        self._pass_samples = len(self._set)
+        # Of its own, so that what is left unread of a pass changes no later one.
+        random = np.random.Generator(np.random.PCG64(self._random.integers(1 << 63)))
+        self._pass = sampler.begin_pass(self._set, batching, random)
+        if self._consumer is not None:
+            self._consumer.begin_pass(self._pass)
+            self._consumer.acknowledge()
 
     def _fetch(self) -> int:
         """Receive all that is new; return the number of samples that joined."""
         if self._discovery is None and not self._begin_discovery():
             return 0
         assert self._discovery is not None
-        arrivals = self._discovery.find()
+        with self._tally.timing("discovery"):
+            arrivals = self._discovery.find()
+        self._tally.note_found(arrivals, self.producers, getattr(self._scheme, "ranks", None) or 1)
         if not arrivals:
             return 0
         if self._set is None:
             columns = read_columns(self.client.database, arrivals)
             if columns is None:
                 return 0
-            self._set = TrainingSet(columns)
-        before = len(self._set)
-        outcome = receive(self.client.database, self._set, arrivals)
-        self._discovery.confirm([*outcome.joined, *(arrival for arrival, _ in outcome.misfits)])
-        self.log(f"{len(self._set) - before} new samples in {len(outcome.joined)} batches, {len(self._set)} in all")
+            self._set = self._keeping.make_set(columns, self._needed, self._policy_random)
+        before = self._set.arrived
+        with self._tally.timing("transfer"):
+            outcome = receive_into(self.client.database, self._set, arrivals)
+        self._discovery.confirm(outcome.settled)
+        if self._pace is not None:
+            self._pace.receive(self._set.arrived - before)
+        if self._consumer is not None:
+            self._consumer.receive(outcome.settled)
+            self._consumer.pass_over(self._discovery.take_repeated())
+        self.log(f"{outcome.samples} new samples in {len(outcome.joined)} batches, {len(self._set)} in all")
+        self._log_stats()
+        if outcome.failure is not None:
+            raise outcome.failure
         # One is raised; nobody would see the others.
         for _, error in outcome.misfits[1:]:
             logger.error("left out of the training set: %s", error)
         for _, error in outcome.misfits[:1]:
             raise error
-        return len(self._set) - before
+        return outcome.samples
+
+    # The end
+
+    @property
+    def finished(self) -> bool:
+        """Whether all producers have ended, and this feed has taken up all that it can of what they put.
+
+        A producer has ended when its program has, as its experiment tells; or, outside of one, when it has closed its
+        `TrainingDataUploader`. Of others nothing is known: False. A dynamic feed takes up what is new to find out.
+        """
+        if not self._have_producers_ended():
+            return False
+        if self.dynamic:
+            self._fetch()
+        return not self._is_something_waiting()
+
+    def epochs(self, max_epochs: int | None = None, until: Literal["producers_done"] | None = None) -> Iterator[int]:
+        """Count epochs from 0, each of which is one pass to be made by the caller; ends after `max_epochs`.
+
+            for epoch in feed.epochs(until="producers_done"):
+                for x, y in feed:
+                    ...
+
+        With `until="producers_done"` the last one is the first that began when all producers had ended (see
+        `finished`), so that it serves everything there is.
+        """
+        if until not in (None, "producers_done") or (until is None and max_epochs is None):
+            raise ArgumentValueError(f"epochs end after max_epochs, or until='producers_done', not until={until!r}")
+        for epoch in itertools.count():
+            if max_epochs is not None and epoch >= max_epochs:
+                return
+            is_last = until is not None and self._have_producers_ended()
+            yield epoch
+            if is_last and not self._is_something_waiting():
+                return
+
+    def _have_producers_ended(self) -> bool:
+        lists = [] if isinstance(self._scheme, KeyScheme) else [self._scheme.list_key(name) for name in self.producers]
+        return have_producers_ended(self.client.database, self.producers, lists)
+
+    def _is_something_waiting(self) -> bool:
+        # Where workers look for samples, this process does not.
+        return self._discovery is not None and bool(self._discovery.find())
+
+    # Keeping step with producers and other trainers
+
+    @property
+    def waits(self) -> Waits:
+        """How often, and how long, this feed held a batch back because samples were used too often."""
+        return Waits() if self._pace is None else self._pace.waits
+
+    @property
+    def _paced_list(self) -> str | None:
+        return self._scheme.list_name if isinstance(self._scheme, DataInfo) else None
+
+    def _begin_consumer(self, delete_after: DeleteAfter) -> Consumer:
+        sources = list_sources(self._scheme, self.producers)
+        self._consumer = Consumer(self.client.database, sources, delete_after, self._group, self._other_groups)
+        return self._consumer
+
+    def leave_group(self, group: str | None = None) -> None:
+        """Take a consumer group (None: this feed's own, which then deletes nothing more) out of the stream.
+
+        Batches then wait for the other groups alone: for a trainer that does not come back.
+        """
+        sources = list_sources(self._scheme, self.producers)
+        leave(self.client.database, sources, self._group if group is None else group)
+        if group is None or group == self._group:
+            self._consumer = self._delete_after = None
 
     def _begin_discovery(self) -> bool:
         """Set out to look; not before the information on a list that was only named is there."""
-        database = self.client.database
+        database, replica = self.client.database, (self.replica_rank, self.num_replicas)
         if isinstance(self._scheme, KeyScheme):
-            self._discovery = KeyDiscovery(database, self._scheme, self.producers, self.replica_rank, self.num_replicas)
-            return True
-        if self._info_is_published and not download_info(self._scheme, self.client, self.producers):
+            self._discovery = KeyDiscovery(database, self._scheme, self.producers, *replica)
+        elif self._info_is_published and not download_info(self._scheme, self.client, self.producers):
             return False
-        self._discovery = ListDiscovery(database, self._scheme, self.producers, self.replica_rank, self.num_replicas)
+        else:
+            self._discovery = ListDiscovery(database, self._scheme, self.producers, *replica)
+        note_consumer(database)
+        # What another replica, or the process that this feed was copied from, has read or used is not its own.
+        if self._delete_after is not None:
+            self._begin_consumer(self._delete_after)
+        if self._pace is not None:
+            self._pace.begin(database, self._paced_list, self.batch_size * self.num_replicas)
         return True
 
     def _describe_wait(self, needed: int, allowed_s: float | None) -> str:
@@ -274,25 +468,29 @@ class DataDownloader:
         """Log what the feed does: at level INFO if it is verbose, else DEBUG."""
         logger.log(logging.INFO if self.verbose else logging.DEBUG, "%s", message)
 
+    def _log_stats(self) -> None:
+        if self.log_stats_every_s is not None and self._tally.is_due(self.log_stats_every_s):
+            logger.info("%s", self.stats)
+
     # Batches
 
     def __len__(self) -> int:
         """Number of batches in the running pass."""
         self.init_samples()
-        return self._count_batches(self.indices)
-
-    def _count_batches(self, indices: NDArray[np.intp]) -> int:
-        whole, rest = divmod(len(indices), self.batch_size)
-        return whole + (1 if rest and not self.drop_last else 0)
+        assert self._pass is not None
+        return len(self._pass)
 
     def __iter__(self) -> Iterator[Any]:
         """Begin a new pass, over what is there now, and go through its batches."""
         self.init_samples()
         self.update_data()
         # The pass goes on over its own order, should another one begin meanwhile.
-        indices = self.indices
-        for number in range(self._count_batches(indices)):
-            yield self._make_batch(indices, number)
+        current = self._pass
+        assert current is not None
+        for number in range(len(current)):
+            yield self._make_batch(current, number)
+        if self._consumer is not None:
+            self._consumer.acknowledge()
 
     def batch(self, number: int) -> Any:
         """Copy batch `number` of the running pass: `x` of shape (batch, *sample_shape), `(x, x)` or `(x, y)`.
@@ -300,37 +498,42 @@ class DataDownloader:
         The rows of a batch are in order of arrival. Raises IndexError beyond the last batch.
         """
         self.init_samples()
-        return self._make_batch(self.indices, number)
+        assert self._pass is not None
+        return self._make_batch(self._pass, number)
 
-    def _make_batch(self, indices: NDArray[np.intp], number: int) -> Any:
-        count = self._count_batches(indices)
-        if not 0 <= number < count:
-            raise IndexError(f"there is no batch {number}: the pass has {count}, counted from 0")
+    def _make_batch(self, current: Pass, number: int) -> Any:
+        if not 0 <= number < len(current):
+            raise IndexError(f"there is no batch {number}: the pass has {len(current)}, counted from 0")
         assert self._set is not None
-        batch = self._set.take(indices[number * self.batch_size : (number + 1) * self.batch_size])
+        indices, weights = current.draw(number)
+        if self._pace is not None:
+            self._pace.use(self.client.database, self._paced_list, len(indices), self._fetch)
+        if self._consumer is not None:
+            self._consumer.serve(current, number, len(current))
+        served = self._set.serve(indices)
+        self._tally.used += len(indices)
+        self._log_stats()
+        info = BatchInfo(served.ids, np.ones(len(indices), np.float32) if weights is None else weights[served.order])
+        self.last_batch = info
+        return self._convert(self._finish.apply(self._name_columns(served.arrays), info))
+
+    def _name_columns(self, columns: Sequence[NDArray[Any]]) -> Any:
         if self.autoencoding:
-            return batch[0], batch[0]
+            return columns[0], columns[0]
         if not self.need_targets:
-            return batch[0]
-        x, y = batch
+            return columns[0]
+        x, y = columns
         return x, (y if self.num_classes is None else one_hot(y, self.num_classes))
 
+    def _convert(self, batch: Any) -> Any:
+        """Return a batch as the framework knows it."""
+        return batch
 
-def one_hot(labels: NDArray[Any], num_classes: int) -> NDArray[np.float32]:
-    """Encode integer labels of shape (batch,) or (batch, 1) as float32 of shape (batch, num_classes)."""
-    flat = labels.reshape(len(labels), -1)
-    if flat.shape[1] != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise SampleMismatchError(
-            f"labels of {num_classes} classes must be integers of shape (batch,), "
-            f"not {labels.dtype.name} of shape {labels.shape}"
-        )
-    if flat.size and not 0 <= flat.min() <= flat.max() < num_classes:
-        raise SampleMismatchError(f"labels lie in [{flat.min()}, {flat.max()}], num_classes={num_classes} allows less")
-    encoded: NDArray[np.float32] = np.eye(num_classes, dtype=np.float32)[flat[:, 0]]
-    return encoded
+    def update_priorities(self, ids: Any, priorities: Any) -> None:
+        """Tell a sampler that draws by priority what samples are worth: absolute errors, say.
 
-
-def _checked_timeout(timeout_s: float | None) -> float | None:
-    if timeout_s is not None and not timeout_s >= 0:
-        raise ArgumentValueError(f"wait_timeout_s must be a number of seconds or None, not {timeout_s!r}")
-    return timeout_s
+        ids: (n,), as in a `BatchInfo`; priorities: (n,), at least 0; both arrays or tensors. Samples that have left the
+        set meanwhile are passed over. In the process that holds the samples: not with a DataLoader's workers.
+        """
+        if self._set is not None:
+            update_priorities(self._sampler, self._set, ids, priorities)

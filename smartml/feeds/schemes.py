@@ -33,8 +33,8 @@ class KeyScheme:
         if self.order not in get_args(KeyOrder):
             raise ArgumentValueError(f"key_order must be one of {get_args(KeyOrder)}, not {self.order!r}")
 
-    def key(self, entity: str, prefix: str, rank: int | None, iteration: int) -> bytes:
-        """Return the key of one tensor."""
+    def key(self, entity: str, prefix: str, rank: int | None, iteration: int | str) -> bytes:
+        """Return the key of one tensor; with "*" as iteration, what stands for the keys of all."""
         parts = (rank, iteration) if self.order == "rank_iteration" else (iteration, rank)
         name = "_".join([prefix, *(str(part) for part in parts if part is not None)])
         return (f"{entity}.{name}" if entity else name).encode()
@@ -67,19 +67,27 @@ class DataInfo:
     def _dataset_name(self) -> str:
         return f"{self.list_name}_info"
 
+    def list_key(self, producer: str) -> bytes:
+        """Return the key of a producer's list."""
+        return KeyNames(read_prefix=producer).list(self.list_name)
+
     def key(self, producer: str) -> bytes:
         """Return the key under which a producer publishes this."""
         return KeyNames(read_prefix=producer).dataset(self._dataset_name).metadata
 
     def publish(self, client: Client) -> None:
         """Put the information into the database, as the dataset `<list_name>_info`."""
+        client.put_dataset(self.to_dataset())
+
+    def to_dataset(self) -> Dataset:
+        """Return the information as the dataset that is published."""
         dataset = Dataset(self._dataset_name)
         dataset.add_meta_string("sample_name", self.sample_name)
         if self.target_name:
             dataset.add_meta_string("target_name", self.target_name)
         if self.num_classes:
             dataset.add_meta_scalar("num_classes", self.num_classes)
-        client.put_dataset(dataset)
+        return dataset
 
     def is_published(self, client: Client) -> bool:
         """Tell whether there is something to download."""
@@ -90,7 +98,10 @@ class DataInfo:
 
         Raises DatasetNotFoundError when nothing was published.
         """
-        dataset = client.get_dataset(self._dataset_name)
+        self.take_over(client.get_dataset(self._dataset_name))
+
+    def take_over(self, dataset: Dataset) -> None:
+        """Take over what a published dataset says; a published "no target" counts."""
         fields = dataset.get_metadata_field_names()
         self.sample_name = dataset.get_meta_strings("sample_name")[0]
         self.target_name = dataset.get_meta_strings("target_name")[0] if "target_name" in fields else None

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, MissingDependencyError
 from smartml.extras import missing
+from smartml.feeds.batches import BatchInfo
 from smartml.feeds.downloader import DataDownloader
 
 try:
@@ -33,7 +34,7 @@ class _DataGenerator(DataDownloader, data.IterableDataset):  # type: ignore[type
         if worker is not None and not self._is_split:
             self._is_split = True
             # What the process that made the worker may hold is not this worker's part.
-            self._set = None
+            self.__dict__.update(self._empty_state())
             self.set_replica_parameters(
                 self.replica_rank * worker.num_workers + worker.id, self.num_replicas * worker.num_workers
             )
@@ -41,11 +42,15 @@ class _DataGenerator(DataDownloader, data.IterableDataset):  # type: ignore[type
 
     def __getstate__(self) -> dict[str, Any]:
         # A process that it is sent to fetches its own part.
-        return {**self.__dict__, "_set": None, "_discovery": None, "indices": self.indices[:0]}
+        return {**self.__dict__, **self._empty_state()}
 
-    def _make_batch(self, indices: NDArray[np.intp], number: int) -> Any:
-        batch = super()._make_batch(indices, number)
-        return tuple(map(_as_torch, batch)) if isinstance(batch, tuple) else _as_torch(batch)
+    def _convert(self, batch: Any) -> Any:
+        if isinstance(batch, BatchInfo):
+            return BatchInfo(*map(self._convert, batch))
+        if isinstance(batch, tuple):
+            return tuple(map(self._convert, batch))
+        # A transform may have made something else of it.
+        return _as_torch(batch) if isinstance(batch, np.ndarray) else batch
 
 
 def _as_torch(array: NDArray[Any]) -> torch.Tensor:

@@ -51,11 +51,20 @@ class Outcome:
     joined: list[Arrival] = field(default_factory=list)
     # What does not fit the training set, and why; not to be tried again.
     misfits: list[tuple[Arrival, SmartMLError]] = field(default_factory=list)
+    # Samples of those that joined.
+    samples: int = 0
+    # What broke the transfer off, where some had joined before.
+    failure: BaseException | None = None
+
+    @property
+    def settled(self) -> list[Arrival]:
+        """Arrivals that are dealt with."""
+        return [*self.joined, *(arrival for arrival, _ in self.misfits)]
 
 
 def receive(database: Database, training_set: TrainingSet, arrivals: Sequence[Arrival]) -> Outcome:
     """Receive arrivals into a training set; none of them when the transfer itself fails."""
-    landing = _Landing(training_set, [arrival for arrival in arrivals if arrival.problem is None])
+    landing = Landing(training_set, [arrival for arrival in arrivals if arrival.problem is None])
     try:
         landing.receive(database)
         outcome, slots = landing.check()
@@ -63,11 +72,12 @@ def receive(database: Database, training_set: TrainingSet, arrivals: Sequence[Ar
         training_set.keep([])
         raise
     training_set.keep(slots)
+    outcome.samples = sum(slot.rows for slot in slots)
     outcome.misfits += [(arrival, arrival.problem) for arrival in arrivals if arrival.problem is not None]
     return outcome
 
 
-class _Landing:
+class Landing:
     """Gives each arrival its rows when the size of its first tensor is known, and checks what has come down there."""
 
     def __init__(self, training_set: TrainingSet, arrivals: Sequence[Arrival]) -> None:
@@ -75,6 +85,8 @@ class _Landing:
         self._arrivals = arrivals
         self._columns = training_set.columns
         self._slots: list[Slot | None] = [None] * len(arrivals)
+        # Arrivals that have no rows yet.
+        self._missing = len(arrivals)
         # What stands behind each payload, by column and arrival.
         self._ends = [np.zeros((len(arrivals), 8 * (len(c.shape) + 1) + FOOTER_SIZE), np.uint8) for c in self._columns]
         # Tensors that fit no rows are received here, so that the error can say what they are.
@@ -85,6 +97,9 @@ class _Landing:
         self._errors: dict[int, TensorFormatError] = {}
 
     def receive(self, database: Database) -> None:
+        """Receive what is there."""
+        if database.is_cluster:
+            self._reserve_in_order(database)
         try:
             self._sizes = database.receive(self._keys, self._place)
         except TensorFormatError:
@@ -95,6 +110,19 @@ class _Landing:
                 i: error for i, error in zip(without, found, strict=True) if isinstance(error, SmartMLError)
             }
 
+    def _reserve_in_order(self, database: Database) -> None:
+        """Give arrivals their rows before the first lands: the nodes of a cluster answer in no order."""
+        column = self._columns[0]
+        for number, found in enumerate(find_descriptions(database, [arrival.keys[0] for arrival in self._arrivals])):
+            if isinstance(found, TensorDescription) and found.shape and found.shape[1:] == column.shape:
+                self._reserve(number, found.shape[0])
+
+    def _reserve(self, number: int, rows: int) -> Slot:
+        # All batches are mostly alike.
+        slot = self._slots[number] = self._set.reserve(rows, expected=rows * self._missing)
+        self._missing -= 1
+        return slot
+
     def _place(self, index: int, size: int) -> list[memoryview]:
         self._sizes[index] = size
         number, column_number = divmod(index, len(self._columns))
@@ -104,7 +132,7 @@ class _Landing:
         rows = payload_size // row_size if payload_size >= 0 and payload_size % row_size == 0 else None
         slot = self._slots[number]
         if slot is None and rows is not None:
-            slot = self._slots[number] = self._set.reserve(rows)
+            slot = self._reserve(number, rows)
         if slot is None or rows != slot.rows:
             self._astray[index] = np.empty(size, np.uint8)
             return [self._astray[index].data]
@@ -113,7 +141,7 @@ class _Landing:
         return [slot.arrays[column_number].reshape(-1).view(np.uint8).data, end.data]
 
     def check(self) -> tuple[Outcome, list[Slot]]:
-        """Tell what became of each arrival, and which rows hold samples now."""
+        """Tell what became of each arrival, and which rows hold samples now: one slot per arrival that joins."""
         outcome = Outcome()
         slots = []
         stopped: set[int | None] = set()
@@ -143,14 +171,7 @@ class _Landing:
         if any(self._sizes[index] is None for index in indices):
             return None
         descriptions = [self._read_description(index) for index in indices]
-        for key, column, description in zip(arrival.keys, self._columns, descriptions, strict=True):
-            if not description.shape or (description.dtype, description.shape[1:]) != (column.dtype, column.shape):
-                expected = ", ".join(["any number", *map(str, column.shape)])
-                raise SampleMismatchError(
-                    f"tensor {_text(key)!r} is {description}, the training set holds {column.dtype.name} "
-                    f"of shape ({expected}): all batches of a feed must be alike"
-                )
-        _check_samples(arrival, descriptions)
+        check_fit(arrival, descriptions, self._columns)
         # Of a tensor that was replaced while it was under way, only the next update can make sense.
         return None if any(index in self._astray for index in indices) else self._slots[number]
 
@@ -170,6 +191,18 @@ class _Landing:
             assert slot is not None
             rows = slot.arrays[column_number].reshape(-1).view(np.uint8)
             return read_description(np.concatenate([rows, end])[-LARGEST_DESCRIPTION:].data, size, key)
+
+
+def check_fit(arrival: Arrival, descriptions: Sequence[TensorDescription], columns: Sequence[Column]) -> None:
+    """Raise SampleMismatchError unless the tensors of an arrival are samples for these columns."""
+    for key, column, description in zip(arrival.keys, columns, descriptions, strict=True):
+        if not description.shape or (description.dtype, description.shape[1:]) != (column.dtype, column.shape):
+            expected = ", ".join(["any number", *map(str, column.shape)])
+            raise SampleMismatchError(
+                f"tensor {_text(key)!r} is {description}, the training set holds {column.dtype.name} "
+                f"of shape ({expected}): all batches of a feed must be alike"
+            )
+    _check_samples(arrival, descriptions)
 
 
 def _check_samples(arrival: Arrival, descriptions: Sequence[TensorDescription]) -> None:

@@ -4,16 +4,14 @@ import contextlib
 import importlib.util
 import os
 import threading
-import time
 import tracemalloc
 import warnings
 
 import numpy as np
 import pytest
+from servers import DEADLINE_S, wait_until  # noqa: F401 (for the tests beside it)
 
 from smartml.feeds import DataDownloader, DataInfo, TrainingDataUploader
-
-DEADLINE_S = 20
 
 
 def numbers(*values, dtype="float32"):
@@ -24,15 +22,6 @@ def numbers(*values, dtype="float32"):
 def flat(lists):
     """The items of lists in lists, in order."""
     return [item for part in lists for item in part]
-
-
-def wait_until(condition):
-    """Return the first true value of the condition."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {DEADLINE_S} s"
-        time.sleep(0.002)
-    return value
 
 
 def peak_memory(action):

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from servers import wait_until
 
 from smartml import Client
 from smartml.errors import (
@@ -19,7 +20,7 @@ from smartml.errors import (
 )
 from smartml.feeds import DataDownloader, DataInfo, TrainingDataUploader
 
-from .conftest import build, flat, needs, numbers, one_pass, wait_until
+from .conftest import build, flat, needs, numbers, one_pass
 
 FRAMEWORKS = pytest.mark.parametrize(
     "framework",

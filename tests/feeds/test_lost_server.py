@@ -4,12 +4,13 @@ import os
 import signal
 
 import pytest
+from servers import wait_until
 
 from smartml import Client, Orchestrator
 from smartml.errors import StoreConnectionError
 from smartml.feeds import DataDownloader
 
-from .conftest import numbers, one_pass, wait_until
+from .conftest import numbers, one_pass
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ import sys
 
 import numpy as np
 import pytest
+from servers import wait_until
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, SampleMismatchError
 
-from .conftest import flat, numbers, skip_without, wait_until
+from .conftest import flat, numbers, skip_without
 
 if importlib.util.find_spec("torch") is None:
     pytest.skip("the package 'torch' is not installed", allow_module_level=True)
