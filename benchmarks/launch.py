@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from smartml.experiment import Experiment
-from smartml.experiment.server import find_server, free_port
+from smartml.experiment.ports import free_port
+from smartml.experiment.server import find_server
 
 # A program that does nothing, so that only the launching is seen.
 PROGRAM = [sys.executable, "-c", "pass"]

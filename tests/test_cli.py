@@ -1,18 +1,29 @@
 """The command `smartml`, run as a user runs it."""
 
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
+import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from smartml import Client, Dataset, __version__
+from smartml.store.module import MODULE_VARIABLE as VARIABLE
+from smartml.store.module import find_module
+
+needs_zarr = pytest.mark.skipif(find_spec("zarr") is None, reason="the package 'zarr' is not installed")
 
 
-def run(*arguments, check=True):
-    done = subprocess.run([sys.executable, "-m", "smartml", *arguments], capture_output=True, text=True)
+def run(*arguments, check=True, environment=None):
+    command = [sys.executable, "-m", "smartml", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | (environment or {}))
     if check:
         assert done.returncode == 0, done.stderr
     return done
@@ -24,6 +35,18 @@ def database(tmp_path):
     run("db", "start", "--port", "0", "--path", str(tmp_path))
     yield tmp_path
     run("db", "stop", "--path", str(tmp_path), check=False)
+
+
+@pytest.fixture
+def eventually():
+    """Wait until a condition holds."""
+
+    def wait(condition, deadline_s=20):
+        deadline = time.monotonic() + deadline_s
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {deadline_s} s"
+
+    return wait
 
 
 def status(path):
@@ -43,6 +66,56 @@ def test_started_database_answers_until_it_is_stopped(database):
 
     assert status(database)["keys"] == 1
     assert f"at {address} has been stopped" in run("db", "stop", "--path", str(database)).stdout
+
+
+def is_alive(pid):
+    """Tell whether a process runs; one that ended but was not yet collected does not."""
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """The folder of a cluster that was started from the shell."""
+    run("db", "start", "--port", "0", "--db-nodes", "3", "--path", str(tmp_path))
+    yield tmp_path
+    run("db", "stop", "--path", str(tmp_path), check=False)
+
+
+def test_a_cluster_is_started_looked_into_and_stopped_though_a_node_has_died(cluster, eventually):
+    facts = status(cluster)
+    with Client(cluster=True, address=facts["address"]) as client:
+        client.put_tensors({f"x_{number}": np.zeros(number) for number in range(10)})
+
+    assert (facts["status"], facts["serves all"]) == ("Running", "yes")
+    assert len(facts["address"].split(",")) == len(facts["nodes"]) == 3
+    assert status(cluster)["keys"] == 10
+    assert len(json.loads(run("db", "keys", "x_*", "--path", str(cluster), "--json").stdout)) == 10
+
+    os.kill(facts["nodes"][1]["pid"], signal.SIGKILL)
+    eventually(lambda: status(cluster)["status"] == "Failed")
+    shown = run("db", "status", "--path", str(cluster)).stdout.splitlines()
+    assert [line.split()[2] for line in shown if line.startswith(" orchestrator_")] == [
+        "Running",
+        "Completed",
+        "Running",
+    ]
+    assert status(cluster)["serves all"] == "no"
+    run("db", "stop", "--path", str(cluster))
+    assert not any(is_alive(node["pid"]) for node in facts["nodes"])
+
+
+def test_two_nodes_are_refused_in_one_sentence(tmp_path):
+    done = run("db", "start", "--db-nodes", "2", "--path", str(tmp_path), check=False)
+
+    assert done.returncode == 1
+    assert done.stderr == "Error: db_nodes=2: a Redis Cluster needs at least three nodes: use 1 or 3\n"
+
+
+def test_how_programs_find_a_database_is_told_when_it_starts(tmp_path):
+    told = run("db", "start", "--port", "0", "--path", str(tmp_path)).stdout
+    run("db", "stop", "--path", str(tmp_path))
+
+    assert re.search(r"export SSDB=127\.0\.0\.1:\d+ SR_DB_TYPE=Standalone\n", told)
 
 
 def test_status_of_a_folder_without_database_is_one_sentence(tmp_path):
@@ -101,3 +174,53 @@ def test_a_wrong_option_names_the_right_ones():
     assert done.returncode == 2
     assert "rdb" in done.stderr
     assert "aof" in done.stderr
+
+
+@needs_zarr
+def test_a_stream_is_recorded_and_replayed_into_another_database(database, tmp_path):
+    address = status(database)["address"]
+    out = tmp_path / "recording"
+    with Client(address=address) as client:
+        for iteration in range(3):
+            client.put_tensors({f"points_{iteration}": np.ones(4), f"values_{iteration}": np.zeros(4)})
+        stream = ("--sample-prefix", "points", "--target-prefix", "values")
+        recorded = run("record", str(out), *stream, "--path", str(database), "--until-idle", "0.2")
+        for key in client.database.scan(b"*"):
+            client.delete_tensor(key)
+        played = run("replay", str(out), "--address", address, "--speed", "max", "--prefix-entity", "sim")
+
+        assert recorded.stdout == f"recorded 3 batches, 12 samples, 0.0 MB in {out}\n"
+        assert played.stdout == "put 3 batches, 12 samples, 0.0 MB\n"
+        assert client.get_tensor("sim.values_2").tolist() == [0.0] * 4
+    again = run("replay", str(out), "--address", address, "--prefix-entity", "sim", check=False)
+    assert again.stderr.startswith("Error: 'sim.points_0' is at")
+
+
+@needs_zarr
+def test_what_cannot_be_recorded_or_replayed_is_one_sentence(database, tmp_path):
+    (tmp_path / "file").write_text("")
+    for arguments, words in (
+        (("record", str(tmp_path / "new")), "name either --sample-prefix or --list"),
+        (("record", str(tmp_path / "new"), "--list", "x", "--ranks", "2"), "belong to --sample-prefix"),
+        (("record", str(tmp_path / "file" / "new"), "--list", "x"), "Not a directory"),
+        (("record", str(tmp_path / "new"), "--list", "x", "--until-idle", "0.1"), "nobody published what the list 'x'"),
+        (("replay", str(tmp_path / "new")), "there is no recording at"),
+        (("replay", str(tmp_path), "--speed", "0"), "speed must be a number above 0"),
+    ):
+        done = run(*arguments, "--path", str(database), check=False)
+        assert done.returncode in (1, 2)
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(find_module() is None, reason="needs the tensor module (apt-get install gcc; smartml module build)")
+def test_the_module_is_built_and_found(tmp_path):
+    built = tmp_path / "a module.so"
+    words = run("module", "build", "--output", str(built)).stdout
+    assert words == f"the tensor module is {built}\nfor databases started from here:  export {VARIABLE}='{built}'\n"
+
+    for environment, found in (({VARIABLE: str(built)}, f"{built}\n"), ({}, f"{find_module()}\n")):
+        assert run("module", "path", environment=environment).stdout == found
+    missing = run("module", "path", environment={VARIABLE: "none"}, check=False)
+    assert missing.returncode == 1
+    assert missing.stderr == "Error: there is no tensor module: build it by `smartml module build`\n"

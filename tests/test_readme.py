@@ -23,6 +23,10 @@ def folder(tmp_path):
     return tmp_path
 
 
+def snippet_with(text):
+    return next(snippet for snippet in SNIPPETS if text in snippet)
+
+
 def run(code, folder):
     script = folder / "snippet.py"
     script.write_text(code)
@@ -45,8 +49,7 @@ def test_keras_snippet_trains_on_every_backend(folder, monkeypatch, backend):
     pytest.importorskip("keras", reason="needs the package keras")
     pytest.importorskip(backend, reason=f"needs the package {backend}")
     monkeypatch.setenv("KERAS_BACKEND", backend)
-    keras_snippet = next(snippet for snippet in SNIPPETS if "import keras" in snippet)
-    (folder / "trainer.py").write_text(keras_snippet)
+    (folder / "trainer.py").write_text(snippet_with("import keras"))
 
     done = run(FILES["experiment.py"], folder)
 
@@ -55,8 +58,17 @@ def test_keras_snippet_trains_on_every_backend(folder, monkeypatch, backend):
     assert done.stdout.count("Completed") == 2
 
 
+def test_epochs_snippet_ends_with_its_producer(folder):
+    (folder / "trainer.py").write_text(snippet_with("feed.epochs") + "print(feed.num_samples, 'samples')\n")
+
+    done = run(FILES["experiment.py"], folder)
+
+    assert done.returncode == 0, done.stderr
+    assert (folder / "quickstart/trainer/trainer.out").read_text() == "3200 samples\n"
+
+
 def test_no_snippet_is_left_out():
-    tested = [*FILES.values(), *(snippet for snippet in SNIPPETS if "import keras" in snippet)]
+    tested = [*FILES.values(), snippet_with("import keras"), snippet_with("feed.epochs")]
     assert sorted(tested) == sorted(SNIPPETS)
 
 
