@@ -165,7 +165,8 @@ class RecordingWriter:
         # the others whenever it came upon them.
         for region in chunk_regions(first, last, array.chunks, array.shape):
             rows, *within = region
-            array[region] = new[(slice(rows.start - first, rows.stop - first), *within)]
+            part = (slice(rows.start - first, rows.stop - first), *within)
+            array[region] = new[part]
 
     def close(self) -> None:
         """Cut off the space that no batch needed; does nothing when writing has failed before."""
