@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from smartml import Client, Orchestrator
-from smartml.feeds.discovery import KeyDiscovery
+from smartml.feeds.key_discovery import KeyDiscovery
 from smartml.feeds.schemes import KeyScheme
 
 RANKS = (1, 64, 1024, 8192)

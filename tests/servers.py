@@ -40,11 +40,11 @@ def in_package(name, pattern):
     return package and next(Path(package.origin).parent.glob(pattern), None)
 
 
-def wait_until(condition):
+def wait_until(condition, deadline_s=DEADLINE_S):
     """Return the first true value of the condition."""
-    deadline = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + deadline_s
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {DEADLINE_S} s"
+        assert time.monotonic() < deadline, f"not within {deadline_s} s"
         time.sleep(0.005)
     return value
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError
 from smartml.feeds.consumption import Consumption
-from smartml.feeds.discovery import Arrival
+from smartml.feeds.discovery import Arrival, Places, places_of
 from smartml.feeds.intervals import Intervals
 from smartml.feeds.ledger import Change, Ledger
 from smartml.feeds.sources import Source
@@ -54,8 +54,8 @@ class Consumer:
             record = record.registered(name)
         return record.registered(self._group, self._sources[0].prefixes)
 
-    def pass_over(self, places: Sequence[tuple[int, int]]) -> None:
-        """Note places, each a source and a position, at which nothing of their own stands."""
+    def pass_over(self, places: Places) -> None:
+        """Note places at which nothing of their own stands."""
         self._change({s: _condemn(positions) for s, positions in _by_source(places).items()}, delete=False)
 
     def receive(self, arrivals: Sequence[Arrival]) -> None:
@@ -82,8 +82,8 @@ class Consumer:
 
     def acknowledge(self) -> None:
         """Acknowledge what is ready for it; after an error, the next call does."""
-        places = [arrival.place for arrival in self._ready]
-        self._change({s: self._acknowledged(positions) for s, positions in _by_source(places).items()})
+        by_source = _by_source(places_of(self._ready))
+        self._change({source: self._acknowledged(positions) for source, positions in by_source.items()})
         self._ready = []
 
     def _acknowledged(self, positions: Intervals) -> Change:
@@ -102,9 +102,9 @@ def leave(database: Database, sources: Sequence[Source], group: str) -> None:
     ledger.delete_condemned(ledger.change({s: lambda record: record.without(group) for s in range(len(sources))}))
 
 
-def _by_source(places: Sequence[tuple[int, int]]) -> dict[int, Intervals]:
+def _by_source(places: Places) -> dict[int, Intervals]:
     positions: dict[int, list[int]] = {}
-    for source, position in places:
+    for source, position in places.tolist():
         positions.setdefault(source, []).append(position)
     return {source: Intervals.of(some) for source, some in positions.items()}
 

@@ -11,19 +11,31 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from smartml.errors import ArgumentTypeError, ArgumentValueError, FeedTimeoutError
+from smartml.errors import ArgumentValueError, FeedTimeoutError
 from smartml.feeds.absence import describe_absence
 from smartml.feeds.batches import BatchInfo, Finish, one_hot
 from smartml.feeds.consumer import Consumer, DeleteAfter, checked_delete_after, checked_groups, leave
-from smartml.feeds.discovery import Discovery, KeyDiscovery, ListDiscovery
+from smartml.feeds.discovery import Arrival, Discovery, places_of
 from smartml.feeds.keeping import AnySet, read_keeping, receive_into
+from smartml.feeds.key_discovery import KeyDiscovery
+from smartml.feeds.list_discovery import ListDiscovery
 from smartml.feeds.orders import default_sampler, read_sampler, update_priorities
 from smartml.feeds.pace import TrainerPace
 from smartml.feeds.policies import ALL, Policy
 from smartml.feeds.presence import have_producers_ended, note_consumer
 from smartml.feeds.rate import RateLimit
-from smartml.feeds.samplers import Batching, Pass, Sampler
-from smartml.feeds.schemes import DataInfo, KeyOrder, KeyScheme, choose_producers, download_info
+from smartml.feeds.samplers import Batching, InStep, Pass, Sampler
+from smartml.feeds.schemes import (
+    DataInfo,
+    KeyOrder,
+    KeyScheme,
+    choose_producers,
+    download_info,
+    read_scheme,
+    stream_name,
+)
+from smartml.feeds.shared_epochs import SharedEpochs, Terms
+from smartml.feeds.snapshots import Snapshots
 from smartml.feeds.sources import list_sources
 from smartml.feeds.stats import FeedStats, Tally
 from smartml.feeds.transfer import read_columns
@@ -52,7 +64,15 @@ class DataDownloader:
 
     `dynamic` feeds look for new samples when a pass begins (`update_data`); others keep what they found first.
     A pass serves whole batches, not a last smaller one (`drop_last=False` serves that, too). The same `seed` and the
-    same arrivals give the same batches. Each batch goes to one of `num_replicas` replicas.
+    same arrivals give the same batches.
+
+    Replicas of one trainer, `num_replicas` processes of which each knows its `replica_rank`, share what arrives: what a
+    producer put as one batch goes to one of them. They agree, in the database, on what each epoch consists of, so that
+    all have the same number of batches in it; one that is started late, or again, joins the epoch that the others are
+    in. Samples that make no whole batch for every replica are left out (`drop_last=False`: they are served, and
+    replicas that have none left serve some of theirs again). `epoch` tells which one it is. What they agree on belongs
+    to their `consumer_group` and is forgotten a week after its last use: a training that begins anew in the same
+    database names another group.
 
     The first batch is waited for in the constructor or, with `init_samples=False`, when samples are first asked for.
     When no new sample has come for `wait_timeout_s` seconds (None: wait for ever), FeedTimeoutError says what was
@@ -125,19 +145,9 @@ class DataDownloader:
         consumer_groups: Sequence[str] = (),
         samples_per_insert: RateLimit | float | None = None,
     ) -> None:
-        if (data_info_or_list_name is None) == (sample_prefix is None):
-            raise ArgumentValueError("name either a list of training data or a sample_prefix, not both and not none")
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ArgumentValueError(f"batch_size must be a positive number, not {batch_size!r}")
-        self._scheme: KeyScheme | DataInfo
-        if sample_prefix is not None:
-            self._scheme = KeyScheme(sample_prefix, target_prefix, uploader_ranks, key_order)
-        elif isinstance(data_info_or_list_name, DataInfo):
-            self._scheme = data_info_or_list_name
-        elif isinstance(data_info_or_list_name, str):
-            self._scheme = DataInfo(data_info_or_list_name)
-        else:
-            raise ArgumentTypeError(f"a list name or a DataInfo is needed, not {type(data_info_or_list_name).__name__}")
+        self._scheme = read_scheme(data_info_or_list_name, sample_prefix, target_prefix, uploader_ranks, key_order)
         # A list that is only named tells the rest itself.
         self._info_is_published = isinstance(data_info_or_list_name, str)
         if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 1):
@@ -152,7 +162,7 @@ class DataDownloader:
         self.log_stats_every_s = checked_timeout("log_stats_every_s", log_stats_every_s)
         self._keeping = read_keeping(capacity, policy, storage, self._needed)
         self._chosen_sampler = read_sampler(sampler, batches_per_epoch)
-        self._batches_per_epoch = batches_per_epoch
+        self._batching = Batching(batch_size, drop_last, batches_per_epoch)
         self._finish = Finish(transform, sample_transform, return_info)
         self._delete_after = checked_delete_after(delete_after)
         self._group, self._other_groups = checked_groups(consumer_group, consumer_groups)
@@ -162,6 +172,8 @@ class DataDownloader:
                 raise ArgumentValueError("samples_per_insert needs a dynamic feed: no other takes up new samples")
             self._pace = TrainerPace(RateLimit.of(samples_per_insert), self._group, self.wait_timeout_s)
         self._seed = seed
+        # Tells the replicas of this run from those of others of the same group, where something does.
+        self._run = ""
         self.__dict__.update(self._empty_state())
         self.set_replica_parameters(replica_rank, num_replicas)
         self.client = Client(cluster, address)
@@ -179,12 +191,16 @@ class DataDownloader:
 
     # What came of being used, and the classes of what `_empty_state` holds.
     _discovery: Discovery | None
+    # What replicas have agreed on, where there are several.
+    _epochs: SharedEpochs | None
     _set: AnySet | None
     # Its part in a group of consumers, where batches are deleted after use.
     _consumer: Consumer | None
-    # The running pass, and how many samples were held when it began.
+    # The running pass, how many samples were held and had arrived when it began, and whether it was looked into.
     _pass: Pass | None
     _pass_samples: int
+    _pass_arrived: int
+    _is_used: bool
     # A copy of what was handed in, which may be handed to other feeds as well.
     _sampler: Sampler | None
     _tally: Tally
@@ -195,10 +211,13 @@ class DataDownloader:
         """Return what a feed is before its first sample."""
         return {
             "_discovery": None,
+            "_epochs": None,
             "_set": None,
             "_consumer": None,
             "_pass": None,
             "_pass_samples": 0,
+            "_pass_arrived": 0,
+            "_is_used": False,
             "_sampler": copy.deepcopy(self._chosen_sampler),
             "_tally": Tally(),
             "last_batch": None,
@@ -221,11 +240,23 @@ class DataDownloader:
         if self._set is not None:
             raise ArgumentValueError("the feed already holds samples of another replica: set the replica before")
         self.replica_rank, self.num_replicas = replica_rank, num_replicas
-        # The rank belongs to the seed: replicas and workers shuffle differently.
-        self._random = np.random.default_rng(None if self._seed is None else [self._seed, replica_rank])
+        self._take_share()
+
+    def _take_share(self, worker: int | None = 0, workers: int = 1, *, is_led: bool = False) -> None:
+        """Serve what arrives for one of so many workers of this replica; for None, only begin epochs for them.
+
+        Workers that are led follow epochs that another process begins.
+        """
+        share = self.replica_rank * workers + (worker or 0)
+        self._share = None if worker is None else share
+        self._loading_workers = workers
+        # Whether epochs are those that all shares have agreed on.
+        self._is_in_step = self.num_replicas * workers > 1 or is_led
+        # The share belongs to the seed: replicas and workers shuffle differently.
+        self._random = np.random.default_rng(None if self._seed is None else [self._seed, share])
         # What is kept does not depend on how often passes began.
-        self._policy_random = np.random.default_rng(None if self._seed is None else [self._seed, replica_rank, 1])
-        self._discovery = None
+        self._policy_random = np.random.default_rng(None if self._seed is None else [self._seed, share, 1])
+        self._discovery = self._epochs = None
 
     # What is held
 
@@ -233,6 +264,14 @@ class DataDownloader:
     def num_samples(self) -> int:
         """Number of samples held."""
         return 0 if self._set is None else len(self._set)
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch that this replica is in, from 0, the same in all of them; -1 before the first.
+
+        A feed that is alone counts nothing: always -1.
+        """
+        return -1 if self._epochs is None else self._epochs.number
 
     @property
     def _needed(self) -> int:
@@ -289,7 +328,7 @@ class DataDownloader:
         """
         allowed_s = self.wait_timeout_s if wait_timeout_s is None else checked_timeout("wait_timeout_s", wait_timeout_s)
         last_news, pause_s, has_waited = time.monotonic(), SHORTEST_POLL_S, False
-        while self.num_samples < self._needed:
+        while not self._is_ready():
             if self._fetch():
                 last_news, pause_s = time.monotonic(), SHORTEST_POLL_S
                 continue
@@ -303,29 +342,72 @@ class DataDownloader:
             with self._tally.timing("wait"):
                 time.sleep(pause_s)
             pause_s = min(pause_s * 1.5, LONGEST_POLL_S)
-        if self._pass is None or self._pass_samples < self._needed:
+        if not self._is_in_step and (self._pass is None or self._pass_samples < self._needed):
             self._begin_pass()
+
+    def _is_ready(self) -> bool:
+        """Tell whether there is enough for a pass; of replicas in step the first one to begin an epoch decides that."""
+        if not self._is_in_step:
+            return self.num_samples >= self._needed
+        return self._pass is not None or self._begin_epoch()
 
     def update_data(self) -> None:
         """Take up what is new, if the feed is dynamic, and begin a new pass: another order over what is held now.
 
-        Raises SampleMismatchError for a tensor that does not fit, once; all others have joined by then.
+        Of several replicas, one that has served nothing of its pass stays with it: else its epochs would run ahead of
+        theirs. Raises SampleMismatchError for a tensor that does not fit, once; all others have joined by then.
         """
+        if not self._is_in_step:
+            try:
+                if self.dynamic:
+                    self._fetch()
+            finally:
+                self._begin_pass()
+        elif self._pass is None or self._is_used:
+            self._begin_epoch()
+        elif self.dynamic:
+            self._fetch()
+
+    def _begin_epoch(self) -> bool:
+        """Begin the next pass of replicas in step; tell whether there is enough for it."""
+        if self._discovery is None and not self._begin_discovery():
+            return False
+        assert self._epochs is not None
+        with self._tally.timing("discovery"):
+            if not self._epochs.begin(self.dynamic):
+                return False
+        if self._share is None:
+            # It begins epochs for others.
+            return True
         try:
-            if self.dynamic:
-                self._fetch()
+            self._receive(self._epochs.waiting)
         finally:
             self._begin_pass()
+        return True
 
     def _begin_pass(self) -> None:
-        if self._set is None:
+        epoch = None if self._epochs is None else self._epochs.epoch
+        if self._set is None and epoch is None:
             return
-        sampler = self._sampler or default_sampler(self.shuffle)
-        batching = Batching(self.batch_size, self.drop_last, self._batches_per_epoch)
-        self._pass_samples = len(self._set)
+        self._pass_samples, self._is_used = self.num_samples, False
+        self._pass_arrived = 0 if self._set is None else self._set.arrived
         # Of its own, so that what is left unread of a pass changes no later one.
         random = np.random.Generator(np.random.PCG64(self._random.integers(1 << 63)))
-        self._pass = sampler.begin_pass(self._set, batching, random)
+        current: Pass | None = None
+        if self._set is not None:
+            sampler = self._sampler or default_sampler(self.shuffle)
+            current = sampler.begin_pass(self._set, self._batching, random)
+        if epoch is not None:
+            assert self._share is not None
+            batches = epoch.batches[self._share]
+            if current is not None and self.drop_last and len(current) < batches:
+                logger.warning(
+                    "%d batches of this replica are served again, to be as many as the others have: some samples of "
+                    "its share did not fit, or are gone",
+                    batches - len(current),
+                )
+            current = InStep(current, batches)
+        self._pass = current
         if self._consumer is not None:
             self._consumer.begin_pass(self._pass)
             self._consumer.acknowledge()
@@ -336,7 +418,16 @@ class DataDownloader:
             return 0
         assert self._discovery is not None
         with self._tally.timing("discovery"):
-            arrivals = self._discovery.find()
+            if self._epochs is None:
+                arrivals = self._discovery.arrivals(self._discovery.find())
+            else:
+                self._epochs.look()
+                arrivals = self._epochs.waiting
+        return self._receive(arrivals)
+
+    def _receive(self, arrivals: Sequence[Arrival]) -> int:
+        """Receive what was found for this feed; return the number of samples that joined."""
+        assert self._discovery is not None
         self._tally.note_found(arrivals, self.producers, getattr(self._scheme, "ranks", None) or 1)
         if not arrivals:
             return 0
@@ -348,7 +439,10 @@ class DataDownloader:
         before = self._set.arrived
         with self._tally.timing("transfer"):
             outcome = receive_into(self.client.database, self._set, arrivals)
-        self._discovery.confirm(outcome.settled)
+        if self._epochs is None:
+            self._discovery.confirm(places_of(outcome.settled))
+        else:
+            self._epochs.settle(outcome.settled)
         if self._pace is not None:
             self._pace.receive(self._set.arrived - before)
         if self._consumer is not None:
@@ -387,26 +481,38 @@ class DataDownloader:
                 for x, y in feed:
                     ...
 
-        With `until="producers_done"` the last one is the first that began when all producers had ended (see
-        `finished`), so that it serves everything there is.
+        With `until="producers_done"` the last one is the one after which all producers have ended (see `finished`) and
+        nothing has come since it began: everything there is was served. Replicas all end after the same one.
         """
         if until not in (None, "producers_done") or (until is None and max_epochs is None):
             raise ArgumentValueError(f"epochs end after max_epochs, or until='producers_done', not until={until!r}")
         for epoch in itertools.count():
             if max_epochs is not None and epoch >= max_epochs:
                 return
-            is_last = until is not None and self._have_producers_ended()
-            yield epoch
-            if is_last and not self._is_something_waiting():
+            if epoch and until is not None and self._is_over():
                 return
+            yield epoch
+
+    def _is_over(self) -> bool:
+        """Tell whether the running pass was the last that is needed."""
+        if self._epochs is not None and self._epochs.epoch is not None:
+            return self._epochs.agree_on_end(self.dynamic, self._have_producers_ended)
+        if not self._have_producers_ended():
+            return False
+        if not self.dynamic or self._discovery is None:
+            # Where workers look for samples, this process does not.
+            return True
+        self._fetch()
+        return not self._is_something_waiting() and (self._set is None or self._set.arrived == self._pass_arrived)
 
     def _have_producers_ended(self) -> bool:
         lists = [] if isinstance(self._scheme, KeyScheme) else [self._scheme.list_key(name) for name in self.producers]
         return have_producers_ended(self.client.database, self.producers, lists)
 
     def _is_something_waiting(self) -> bool:
-        # Where workers look for samples, this process does not.
-        return self._discovery is not None and bool(self._discovery.find())
+        if self._epochs is not None:
+            return bool(self._epochs.waiting)
+        return self._discovery is not None and len(self._discovery.find()) > 0
 
     # Keeping step with producers and other trainers
 
@@ -436,19 +542,23 @@ class DataDownloader:
 
     def _begin_discovery(self) -> bool:
         """Set out to look; not before the information on a list that was only named is there."""
-        database, replica = self.client.database, (self.replica_rank, self.num_replicas)
+        database = self.client.database
         if isinstance(self._scheme, KeyScheme):
-            self._discovery = KeyDiscovery(database, self._scheme, self.producers, *replica)
+            self._discovery = KeyDiscovery(database, self._scheme, self.producers)
         elif self._info_is_published and not download_info(self._scheme, self.client, self.producers):
             return False
         else:
-            self._discovery = ListDiscovery(database, self._scheme, self.producers, *replica)
+            self._discovery = ListDiscovery(database, self._scheme, self.producers)
+        if self._is_in_step:
+            name = ".".join(filter(None, (self._group, stream_name(self._scheme, self.producers), self._run)))
+            terms = Terms(self.num_replicas, self._loading_workers, self._batching, self._keeping.capacity)
+            self._epochs = SharedEpochs(database, self._discovery, Snapshots(database, name), self._share, terms)
         note_consumer(database)
         # What another replica, or the process that this feed was copied from, has read or used is not its own.
         if self._delete_after is not None:
             self._begin_consumer(self._delete_after)
         if self._pace is not None:
-            self._pace.begin(database, self._paced_list, self.batch_size * self.num_replicas)
+            self._pace.begin(database, self._paced_list, self.batch_size * self.num_replicas * self._loading_workers)
         return True
 
     def _describe_wait(self, needed: int, allowed_s: float | None) -> str:
@@ -487,6 +597,7 @@ class DataDownloader:
         # The pass goes on over its own order, should another one begin meanwhile.
         current = self._pass
         assert current is not None
+        self._is_used = True
         for number in range(len(current)):
             yield self._make_batch(current, number)
         if self._consumer is not None:
@@ -504,8 +615,9 @@ class DataDownloader:
     def _make_batch(self, current: Pass, number: int) -> Any:
         if not 0 <= number < len(current):
             raise IndexError(f"there is no batch {number}: the pass has {len(current)}, counted from 0")
-        assert self._set is not None
+        self._is_used = True
         indices, weights = current.draw(number)
+        assert self._set is not None
         if self._pace is not None:
             self._pace.use(self.client.database, self._paced_list, len(indices), self._fetch)
         if self._consumer is not None:

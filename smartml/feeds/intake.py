@@ -46,7 +46,7 @@ def receive_chosen(database: Database, bounded_set: BoundedSet, arrivals: Sequen
     """
     outcome = Outcome()
     outcome.misfits += [(arrival, arrival.problem) for arrival in arrivals if arrival.problem is not None]
-    in_turn = sorted((found for found in arrivals if found.problem is None), key=lambda arrival: arrival.position)
+    in_turn = sorted((found for found in arrivals if found.problem is None), key=lambda arrival: arrival.place[1])
     # Lines of which an arrival is gone again: those behind it have to wait for it.
     stopped: set[int | None] = set()
     try:

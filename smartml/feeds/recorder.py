@@ -23,7 +23,9 @@ from smartml.errors import (
 from smartml.extras import require
 from smartml.feeds.absence import describe_absence
 from smartml.feeds.buffer import Column
-from smartml.feeds.discovery import Arrival, Discovery, KeyDiscovery, ListDiscovery
+from smartml.feeds.discovery import Arrival, Discovery, places_of
+from smartml.feeds.key_discovery import KeyDiscovery
+from smartml.feeds.list_discovery import ListDiscovery
 from smartml.feeds.progress import Progress, Report
 from smartml.feeds.recording import LONGEST_NAME, Header, Origin
 from smartml.feeds.recording_writer import NewBatch, RecordingWriter, make_folder
@@ -166,7 +168,7 @@ class _Recorder:
     def run(self) -> Progress:
         try:
             while not self._limits.is_reached(self._progress.batches):
-                if self._take_all(self._discovery.find(), time.monotonic()):
+                if self._take_all(self._discovery.arrivals(self._discovery.find()), time.monotonic()):
                     self._limits.note_news()
                 elif not self._limits.wait():
                     if self._began is None:
@@ -222,7 +224,7 @@ class _Recorder:
             arrays = self._fetch(arrival)
             origin = self._origin(arrival)
         except (TensorFormatError, SampleMismatchError, MetadataError) as error:
-            self._discovery.confirm([arrival])
+            self._discovery.confirm(places_of([arrival]))
             self._progress = replace(self._progress, left_out=self._progress.left_out + 1)
             logger.warning("left out of the recording: %s", error)
             return True
@@ -275,7 +277,7 @@ class _Recorder:
             assert self._columns is not None
             self._writer = RecordingWriter(self._path, self._header, self._columns, batches[0].num_samples)
         self._writer.append(batches)
-        self._discovery.confirm(arrivals)
+        self._discovery.confirm(places_of(arrivals))
         for batch in batches:
             self._progress = self._progress.with_batch(batch.arrays)
             if self._report is not None:

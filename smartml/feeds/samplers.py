@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from smartml.errors import FeedError
 from smartml.feeds.locks import Guard
 
 Indices: TypeAlias = "NDArray[np.integer[Any]]"
@@ -62,6 +63,25 @@ class Pass(Protocol):
 
     def draw(self, number: int) -> Draw:
         """Choose the samples of batch `number`, from 0. Batches are asked for in any order, by several threads."""
+
+
+class InStep:
+    """A pass of as many batches as those of other replicas have: the last ones left out, or the first ones repeated."""
+
+    def __init__(self, own: Pass | None, batches: int) -> None:
+        self._own, self._batches = own, batches
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def draw(self, number: int) -> Draw:
+        if self._own is None or not len(self._own):
+            raise FeedError(
+                f"this replica should serve {self._batches} batches, as the others do, but has not enough samples for "
+                "one: those of its share did not fit, or were deleted before it could read them, as happens to a "
+                "replica that begins anew"
+            )
+        return self._own.draw(number % len(self._own))
 
 
 @runtime_checkable

@@ -117,6 +117,31 @@ class DataInfo:
         return "\n".join(["DataInfo object", *(f"{name}: {value}" for name, value in values.items() if value)])
 
 
+def read_scheme(
+    data_info_or_list_name: DataInfo | str | None,
+    sample_prefix: str | None,
+    target_prefix: str | None,
+    uploader_ranks: int | None,
+    key_order: KeyOrder,
+) -> KeyScheme | DataInfo:
+    """Return which of the two ways the arguments of a feed name; a list's name alone stands for the usual names."""
+    if (data_info_or_list_name is None) == (sample_prefix is None):
+        raise ArgumentValueError("name either a list of training data or a sample_prefix, not both and not none")
+    if sample_prefix is not None:
+        return KeyScheme(sample_prefix, target_prefix, uploader_ranks, key_order)
+    if isinstance(data_info_or_list_name, DataInfo):
+        return data_info_or_list_name
+    if isinstance(data_info_or_list_name, str):
+        return DataInfo(data_info_or_list_name)
+    raise ArgumentTypeError(f"a list name or a DataInfo is needed, not {type(data_info_or_list_name).__name__}")
+
+
+def stream_name(scheme: KeyScheme | DataInfo, producers: Sequence[str]) -> str:
+    """Return a name for what these producers put under a scheme."""
+    name = f"{scheme.sample_prefix}_*" if isinstance(scheme, KeyScheme) else scheme.list_name
+    return ".".join(filter(None, (",".join(producers), name)))
+
+
 def choose_producers(incoming: Sequence[str], producer_prefixes: str | Sequence[str] | None) -> tuple[str, ...]:
     """Select the incoming entities whose names begin with one of the prefixes; all of them without prefixes.
 

@@ -1,5 +1,7 @@
 """Growing training sets for PyTorch."""
 
+import os
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,36 +15,81 @@ from smartml.feeds.downloader import DataDownloader
 
 try:
     import torch
+    from torch import distributed
     from torch.utils import data
 except ImportError as error:
     raise MissingDependencyError(missing("torch", "smartml.feeds.torch", "torch")) from error
 
 __all__ = ["DataLoader", "DynamicDataGenerator", "StaticDataGenerator"]
 
+# What torchrun tells its processes (https://docs.pytorch.org/docs/stable/elastic/run.html, environment variables).
+_RUN_VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT")
+
 
 class _DataGenerator(DataDownloader, data.IterableDataset):  # type: ignore[type-arg]
     """A feed of torch tensors. Samples are first fetched when they are asked for, by the process that asks."""
 
     def __init__(self, **kwargs: Any) -> None:
+        # Unless told otherwise, processes of torch.distributed are each other's replicas.
+        self._is_worker = False
+        self._is_told = "replica_rank" in kwargs or "num_replicas" in kwargs
         # In a DataLoader with workers, the process that builds the feed never sees a sample.
         DataDownloader.__init__(self, **{**kwargs, "init_samples": False})
-        self._is_split = False
+        self._find_replica()
+
+    def _find_replica(self) -> None:
+        if self._is_told or not distributed.is_available() or not distributed.is_initialized():
+            return
+        self._is_told = True
+        self.set_replica_parameters(distributed.get_rank(), distributed.get_world_size())
+        if self.num_replicas > 1:
+            # The same in all processes of a run of torchrun, another one when that has started them again.
+            self._run = ":".join(filter(None, map(os.environ.get, _RUN_VARIABLES)))
+
+    def init_samples(self, wait_timeout_s: float | None = None) -> None:
+        self._find_replica()
+        super().init_samples(wait_timeout_s)
 
     def __iter__(self) -> Iterator[Any]:
         """Begin a new pass over what is there now; in a DataLoader's worker, over that worker's part of it."""
         worker = data.get_worker_info()
-        if worker is not None and not self._is_split:
-            self._is_split = True
-            # What the process that made the worker may hold is not this worker's part.
-            self.__dict__.update(self._empty_state())
-            self.set_replica_parameters(
-                self.replica_rank * worker.num_workers + worker.id, self.num_replicas * worker.num_workers
-            )
+        if worker is not None and not self._is_worker:
+            self._is_worker = True
+            is_led = self._share is None
+            if not is_led and self.num_replicas == 1:
+                # In a DataLoader of torch's own: what its workers, and nobody else, have in common.
+                self._run = f"{os.getppid()}:{worker.seed - worker.id}"
+            self._begin_anew(worker.id, worker.num_workers, is_led=is_led)
+        elif worker is None and self._share is None:
+            self._begin_anew(0, 1)
         return super().__iter__()
+
+    def lead_epoch(self, workers: int, *, is_served: bool) -> int:
+        """Begin an epoch that so many workers are to serve, unless one is begun and not served; return its batches.
+
+        Waits until there is a batch for each worker; raises FeedTimeoutError as `init_samples` does.
+        """
+        if self._share is not None or self._loading_workers != workers:
+            self._begin_anew(None, workers, is_led=True)
+            if self.num_replicas == 1:
+                self._run = uuid.uuid4().hex
+        if self._epochs is None or self._epochs.epoch is None:
+            self.init_samples()
+        elif is_served and self._is_used:
+            self._begin_epoch()
+        self._is_used = self._is_used or is_served
+        assert self._epochs is not None and self._epochs.epoch is not None
+        first = self.replica_rank * workers
+        return sum(self._epochs.epoch.batches[first : first + workers])
+
+    def _begin_anew(self, worker: int | None, workers: int, *, is_led: bool = False) -> None:
+        # What another process, or this one with other workers, may hold is not this share.
+        self.__dict__.update(self._empty_state())
+        self._take_share(worker, workers, is_led=is_led)
 
     def __getstate__(self) -> dict[str, Any]:
         # A process that it is sent to fetches its own part.
-        return {**self.__dict__, **self._empty_state()}
+        return {**self.__dict__, **self._empty_state(), "_is_worker": False}
 
     def _convert(self, batch: Any) -> Any:
         if isinstance(batch, BatchInfo):
@@ -83,8 +130,9 @@ class DynamicDataGenerator(_DataGenerator):
 class DataLoader(data.DataLoader[Any]):
     """torch's DataLoader for these generators: batches come from the generator, workers live as long as the loader.
 
-    With `num_workers` processes, each fetches, waits for and serves its own part of the samples, in batches of
-    its own; with 0 the calling process does.
+    With `num_workers` processes, each fetches and serves its own share of the samples, in batches of its own; all have
+    the same number of batches in an epoch. With 0 the calling process does. An epoch begins when a batch is there for
+    every worker: that is waited for where it is asked for, as by the generator alone.
     """
 
     def __init__(self, dataset: _DataGenerator, **kwargs: Any) -> None:
@@ -97,8 +145,19 @@ class DataLoader(data.DataLoader[Any]):
         kwargs.setdefault("persistent_workers", kwargs.get("num_workers", 0) > 0)
         super().__init__(dataset, **kwargs)
 
-    def __len__(self) -> int:
-        """Number of batches in the running pass; a TypeError with workers, each of which knows only its own part."""
+    def __iter__(self) -> Any:
+        """Begin an epoch."""
         if self.num_workers:
-            raise ArgumentTypeError("a DataLoader with workers does not know how many batches they hold")
-        return len(self.dataset)  # type: ignore[arg-type]
+            self._generator.lead_epoch(self.num_workers, is_served=True)
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        """Number of batches of the running epoch, of all workers together."""
+        if self.num_workers:
+            return self._generator.lead_epoch(self.num_workers, is_served=False)
+        return len(self._generator)
+
+    @property
+    def _generator(self) -> _DataGenerator:
+        assert isinstance(self.dataset, _DataGenerator)
+        return self.dataset

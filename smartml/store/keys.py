@@ -18,6 +18,8 @@ What smartml keeps for itself begins with `.smartml.`:
                                                     the iteration (`delete_after`)
     .smartml.consumption.list.<P l>                 the same for the entries of an aggregation list (`delete_after`,
                                                     `max_pending`)
+    .smartml.found.<group>.<stream>                 a list: which batches the replicas of a trainer have found, and
+    .smartml.epochs.<group>.<stream>                a list: of which of them each epoch consists (feeds/snapshots.py)
     .smartml.rate.<l>                               a hash of counters: `put`; `used <group>` and `needed <group>` for
                                                     every group (`samples_per_insert`)
 """
@@ -115,6 +117,16 @@ class DatasetKeys:
 def consumption_key(kind: Literal["keys", "list"], source: bytes) -> bytes:
     """Key of the record of what of a source was consumed."""
     return OWN_PREFIX + b"consumption." + kind.encode() + b"." + source
+
+
+def found_key(replicas: str) -> bytes:
+    """Key of the batches that a group of replicas has found."""
+    return OWN_PREFIX + b"found." + encoded_text(replicas, "the name of a group of replicas")
+
+
+def epochs_key(replicas: str) -> bytes:
+    """Key of the epochs that a group of replicas has begun."""
+    return OWN_PREFIX + b"epochs." + encoded_text(replicas, "the name of a group of replicas")
 
 
 def uploaders_key(list_key: bytes) -> bytes:

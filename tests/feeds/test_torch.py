@@ -114,16 +114,16 @@ def test_workers_of_a_static_feed_keep_what_they_found_first(producer, make_load
 
 
 def test_workers_wait_for_late_producers(producer, make_loader, in_background, client):
-    def put_once_the_workers_look():
+    def put_once_somebody_looks():
         def count_looking():
             connections = client.database.ask_server(client.database.address, "CLIENT", "LIST")
             return connections.count(b"cmd=exists") + connections.count(b"cmd=lrange")
 
-        wait_until(lambda: count_looking() >= 2)
+        wait_until(lambda: count_looking() >= 1)
         producer.put(numbers(1))
         producer.put(numbers(2))
 
-    in_background(put_once_the_workers_look)
+    in_background(put_once_somebody_looks)
 
     assert served(make_loader(2)) == [1, 2]
 
@@ -185,9 +185,16 @@ def test_a_loader_without_workers_knows_its_length(producer, make_loader):
     assert len(make_loader(0)) == 2
 
 
-def test_a_loader_with_workers_does_not_know_its_length(make_loader):
-    with pytest.raises(TypeError, match="does not know how many batches"):
-        len(make_loader(2))
+def test_a_loader_with_workers_knows_the_length_of_the_running_epoch(producer, make_loader):
+    for value in range(5):
+        producer.put(numbers(value))
+    loader = make_loader(2, batch_size=1)
+    # Asked before the epoch, as progress bars do, and after it.
+    assert [len(loader), len(list(loader)), len(loader)] == [5, 5, 5]
+
+    producer.put(numbers(5))
+
+    assert [len(loader), len(list(loader)), len(loader)] == [5, 6, 6]
 
 
 def test_the_feed_makes_the_batches(make_feed):
