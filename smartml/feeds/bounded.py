@@ -1,13 +1,15 @@
 """A training set of bounded memory, in which new samples take the place of old ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from smartml.errors import ArgumentValueError
 from smartml.feeds.buffer import LARGEST_BLOCK_BYTES, Column, Served
 from smartml.feeds.locks import Guard
+from smartml.feeds.packing import pack, unpack
 from smartml.feeds.policies import Choices, Held, Policy
 from smartml.feeds.storage import MemoryStorage, Storage
 
@@ -142,6 +144,36 @@ class BoundedSet:
                 elif len(here):
                     out[here] = array[within[here]]
         return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all samples and what is known of them, as plain numbers and bytes."""
+        with self._guard:
+            columns = self._copy(np.arange(self._count))
+            return {
+                "columns": [pack(column) for column in columns],
+                "ids": pack(self._ids[: self._count]),
+                "uses": pack(self._uses[: self._count]),
+                "arrived": self.arrived,
+                "taken": self.taken,
+            }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the samples of another set of the same columns, each in its row; this one must be empty.
+
+        Raises ArgumentValueError when they are more than there is room for.
+        """
+        arrays = [unpack(packed) for packed in state["columns"]]
+        if len(arrays[0]) > self.capacity:
+            raise ArgumentValueError(
+                f"the checkpoint holds {len(arrays[0])} samples, this feed has room for {self.capacity}: give it the "
+                "capacity that it had"
+            )
+        with self._guard:
+            rows = np.arange(len(arrays[0]))
+            self._store(rows, rows, arrays)
+            self._count = len(rows)
+            self._ids[rows], self._uses[rows] = unpack(state["ids"]), unpack(state["uses"])
+            self.arrived, self.taken = state["arrived"], state["taken"]
 
     def column(self, number: int) -> NDArray[Any]:
         """Copy one column of all samples out, in order of arrival."""

@@ -5,7 +5,7 @@ few of them; memory that no sample has reached yet is not touched, hence not res
 into their place: reserve it, fill it, keep it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from smartml.feeds.packing import pack, unpack
 from smartml.feeds.storage import MemoryStorage, Storage
 
 # The first block has at least this size, so that small samples do not make many blocks.
@@ -139,6 +140,18 @@ class TrainingSet:
             block.first, block.reserved = first, block.held
             first += block.held
         self._count = first
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all samples, as plain bytes."""
+        return {"columns": [pack(self.column(number)) for number in range(len(self.columns))]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the samples of another set of the same columns; this one must be empty."""
+        arrays = [unpack(packed) for packed in state["columns"]]
+        slot = self.reserve(len(arrays[0]))
+        for rows, array in zip(slot.arrays, arrays, strict=True):
+            rows[...] = array
+        self.keep([slot])
 
     def order(self) -> range:
         """Return all indices in the order in which their samples arrived."""

@@ -5,18 +5,18 @@ last group acknowledges it, deleted after that, and noted as deleted at the very
 batch that stays, or one that is condemned, which the next member to register or to acknowledge deletes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError
 from smartml.feeds.consumption import Consumption
-from smartml.feeds.discovery import Arrival, Places, places_of
+from smartml.feeds.discovery import Places
 from smartml.feeds.intervals import Intervals
 from smartml.feeds.ledger import Change, Ledger
 from smartml.feeds.sources import Source
 from smartml.store import Database
 
-DeleteAfter = Literal["epoch", "read", "never"]
+DeleteAfter = Literal["epoch", "read", "checkpoint", "never"]
 
 # All replicas of one trainer, where nobody names their group.
 DEFAULT_GROUP = "trainer"
@@ -36,11 +36,12 @@ class Consumer:
         self._ledger = Ledger(database, sources)
         self._sources = sources
         self._group, self._others = group, others
-        self._is_at_once = delete_after == "read"
-        # Arrivals on their way, in this order: not part of any pass yet, part of the running one, to be acknowledged.
-        self._joined: list[Arrival] = []
-        self._running: list[Arrival] = []
-        self._ready: list[Arrival] = []
+        self._delete_after = delete_after
+        # Places on their way, in this order: not part of any pass (or checkpoint) yet, part of the running pass (or the
+        # last checkpoint), to be acknowledged.
+        self._joined: list[tuple[int, int]] = []
+        self._running: list[tuple[int, int]] = []
+        self._ready: list[tuple[int, int]] = []
         # The order that the running pass serves, and which of its batches were served.
         self._order: Any = None
         self._served: set[int] = set()
@@ -56,25 +57,30 @@ class Consumer:
 
     def pass_over(self, places: Places) -> None:
         """Note places at which nothing of their own stands."""
-        self._change({s: _condemn(positions) for s, positions in _by_source(places).items()}, delete=False)
+        self._change({s: _condemn(positions) for s, positions in _by_source(places.tolist()).items()}, delete=False)
 
-    def receive(self, arrivals: Sequence[Arrival]) -> None:
-        """Take note of arrivals that are part of the training set now, or can never be."""
-        if self._is_at_once:
-            self._ready += arrivals
+    def receive(self, places: Sequence[tuple[int, int]]) -> None:
+        """Take note of what is part of the training set now, or can never be."""
+        if self._delete_after == "read":
+            self._ready += places
             self.acknowledge()
         else:
-            self._joined += arrivals
+            self._joined += places
 
     def begin_pass(self, order: Any) -> None:
         """A pass begins, over all that has joined. Acknowledges what a pass that was served to its end has covered."""
-        self._running += self._joined
-        self._joined = []
+        if self._delete_after == "epoch":
+            self._running += self._joined
+            self._joined = []
         self._order, self._served = order, set()
+
+    def resume_pass(self, order: Any, served: int) -> None:
+        """A pass goes on of which so many batches were served before."""
+        self._order, self._served = order, set(range(served))
 
     def serve(self, order: Any, number: int, count: int) -> None:
         """Take note that batch `number`, of `count`, of a pass was served."""
-        if order is self._order:
+        if order is self._order and self._delete_after == "epoch":
             self._served.add(number)
             if len(self._served) == count:
                 self._ready += self._running
@@ -82,9 +88,26 @@ class Consumer:
 
     def acknowledge(self) -> None:
         """Acknowledge what is ready for it; after an error, the next call does."""
-        by_source = _by_source(places_of(self._ready))
+        by_source = _by_source(self._ready)
         self._change({source: self._acknowledged(positions) for source, positions in by_source.items()})
         self._ready = []
+
+    def checkpoint(self) -> None:
+        """A checkpoint is made: whoever makes another one has the last one safe, and needs no more what is in it."""
+        if self._delete_after == "checkpoint":
+            self._ready += self._running
+            self._running, self._joined = self._joined, []
+            self.acknowledge()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is on its way."""
+        return {"joined": self._joined[:], "running": self._running[:], "ready": self._ready[:]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with what was on its way; the pass that was running is to be begun again."""
+        self._joined, self._running, self._ready = (
+            [(source, position) for source, position in state[name]] for name in ("joined", "running", "ready")
+        )
 
     def _acknowledged(self, positions: Intervals) -> Change:
         return lambda record: self._registered(record).acknowledged(self._group, positions)
@@ -102,9 +125,9 @@ def leave(database: Database, sources: Sequence[Source], group: str) -> None:
     ledger.delete_condemned(ledger.change({s: lambda record: record.without(group) for s in range(len(sources))}))
 
 
-def _by_source(places: Places) -> dict[int, Intervals]:
+def _by_source(places: Sequence[tuple[int, int]]) -> dict[int, Intervals]:
     positions: dict[int, list[int]] = {}
-    for source, position in places.tolist():
+    for source, position in places:
         positions.setdefault(source, []).append(position)
     return {source: Intervals.of(some) for source, some in positions.items()}
 

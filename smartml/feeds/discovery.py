@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smartml.errors import SmartMLError
+from smartml.feeds.intervals import Intervals
 
 # Where batches stand: (n, 2), int64, a row for each with the number of its source and its position there.
 Places: TypeAlias = NDArray[np.int64]
@@ -42,6 +43,12 @@ class Discovery(Protocol):
 
     def find_gone(self, places: Places) -> NDArray[np.bool_]:
         """Tell for each place whether it was deleted because trainers had it, or dropped: (n,)."""
+
+    def dealt_with(self) -> list[Intervals]:
+        """Return for each source which positions need not be found any more."""
+
+    def resume(self, dealt_with: Sequence[Intervals]) -> None:
+        """Take what another one has dealt with as dealt with; to be called before anything else."""
 
     def describe_next(self) -> list[bytes]:
         """List the keys that the next batches are expected under."""

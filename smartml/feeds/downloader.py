@@ -1,48 +1,48 @@
 """The feed: what turns growing lists of tensors into batches for one trainer."""
 
-import copy
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smartml.errors import ArgumentValueError, FeedTimeoutError
+from smartml.errors import ArgumentValueError, FeedError, FeedTimeoutError
 from smartml.feeds.absence import describe_absence
 from smartml.feeds.batches import BatchInfo, Finish, one_hot
 from smartml.feeds.consumer import Consumer, DeleteAfter, checked_delete_after, checked_groups, leave
-from smartml.feeds.discovery import Arrival, Discovery, places_of
-from smartml.feeds.keeping import AnySet, read_keeping, receive_into
-from smartml.feeds.key_discovery import KeyDiscovery
-from smartml.feeds.list_discovery import ListDiscovery
-from smartml.feeds.orders import default_sampler, read_sampler, update_priorities
+from smartml.feeds.discovery import Arrival
+from smartml.feeds.keeping import AnySet, read_keeping, read_packed_columns, receive_into
+from smartml.feeds.orders import read_sampler, update_priorities
 from smartml.feeds.pace import TrainerPace
+from smartml.feeds.passes import Passes
 from smartml.feeds.policies import ALL, Policy
 from smartml.feeds.presence import have_producers_ended, note_consumer
 from smartml.feeds.rate import RateLimit
-from smartml.feeds.samplers import Batching, InStep, Pass, Sampler
+from smartml.feeds.samplers import Batching, Pass, Sampler
 from smartml.feeds.schemes import (
     DataInfo,
     KeyOrder,
-    KeyScheme,
     choose_producers,
     download_info,
     read_scheme,
     stream_name,
 )
 from smartml.feeds.shared_epochs import SharedEpochs, Terms
-from smartml.feeds.snapshots import Snapshots
 from smartml.feeds.sources import list_sources
 from smartml.feeds.stats import FeedStats, Tally
-from smartml.feeds.transfer import read_columns
+from smartml.feeds.supply import Share, Supply, list_keys
+from smartml.feeds.transfer import Outcome, read_columns
 from smartml.feeds.waiting import LONGEST_POLL_S, SHORTEST_POLL_S, Waits, checked_timeout
 from smartml.store import Client
 
 logger = logging.getLogger(__name__)
+
+# Changes when states of before can no longer be understood.
+_STATE_VERSION = 1
 
 Self = TypeVar("Self", bound="DataDownloader")
 
@@ -98,7 +98,9 @@ class DataDownloader:
     asked again.
 
     With `delete_after`, batches are deleted from the database once they are received ("read"), or once a pass over them
-    was served to its end ("epoch": noted when iteration ends or the next pass begins); None or "never" deletes nothing.
+    was served to its end ("epoch": noted when iteration ends or the next pass begins), or once a checkpoint holds them
+    ("checkpoint": see `state_dict`; of all that a process that dies has received, nothing is lost); None or "never"
+    deletes nothing.
     All replicas of a trainer belong to one `consumer_group`, trainers that each need everything to groups of different
     names. A batch goes when all groups have it that were known by then: a group is made known by the construction of
     its first feed, or before that by another feed whose `consumer_groups` lists it. A feed that begins later finds
@@ -174,14 +176,16 @@ class DataDownloader:
         self._seed = seed
         # Tells the replicas of this run from those of others of the same group, where something does.
         self._run = ""
-        self.__dict__.update(self._empty_state())
+        self._set = None
         self.set_replica_parameters(replica_rank, num_replicas)
         self.client = Client(cluster, address)
         try:
             self.producers = choose_producers(self.client.sources, producer_prefixes)
             if self._delete_after is not None:
                 # At once: what others read from now on has to wait for this one.
-                self._begin_consumer(self._delete_after).register()
+                consumer = self._make_consumer()
+                assert consumer is not None
+                consumer.register()
             if init_samples:
                 self.init_samples()
         except BaseException:
@@ -190,19 +194,9 @@ class DataDownloader:
             raise
 
     # What came of being used, and the classes of what `_empty_state` holds.
-    _discovery: Discovery | None
-    # What replicas have agreed on, where there are several.
-    _epochs: SharedEpochs | None
+    _supply: Supply | None
     _set: AnySet | None
-    # Its part in a group of consumers, where batches are deleted after use.
-    _consumer: Consumer | None
-    # The running pass, how many samples were held and had arrived when it began, and whether it was looked into.
-    _pass: Pass | None
-    _pass_samples: int
-    _pass_arrived: int
-    _is_used: bool
-    # A copy of what was handed in, which may be handed to other feeds as well.
-    _sampler: Sampler | None
+    _passes: Passes
     _tally: Tally
     # What is known of the batch that was served last.
     last_batch: BatchInfo | None
@@ -210,15 +204,9 @@ class DataDownloader:
     def _empty_state(self) -> dict[str, Any]:
         """Return what a feed is before its first sample."""
         return {
-            "_discovery": None,
-            "_epochs": None,
+            "_supply": None,
             "_set": None,
-            "_consumer": None,
-            "_pass": None,
-            "_pass_samples": 0,
-            "_pass_arrived": 0,
-            "_is_used": False,
-            "_sampler": copy.deepcopy(self._chosen_sampler),
+            "_passes": Passes(self._chosen_sampler, self.shuffle, self._batching, self._random),
             "_tally": Tally(),
             "last_batch": None,
         }
@@ -256,7 +244,8 @@ class DataDownloader:
         self._random = np.random.default_rng(None if self._seed is None else [self._seed, share])
         # What is kept does not depend on how often passes began.
         self._policy_random = np.random.default_rng(None if self._seed is None else [self._seed, share, 1])
-        self._discovery = self._epochs = None
+        # What another process, or this one with another share, may hold is not this share.
+        self.__dict__.update(self._empty_state())
 
     # What is held
 
@@ -272,6 +261,10 @@ class DataDownloader:
         A feed that is alone counts nothing: always -1.
         """
         return -1 if self._epochs is None else self._epochs.number
+
+    @property
+    def _epochs(self) -> SharedEpochs | None:
+        return None if self._supply is None else self._supply.epochs
 
     @property
     def _needed(self) -> int:
@@ -342,14 +335,14 @@ class DataDownloader:
             with self._tally.timing("wait"):
                 time.sleep(pause_s)
             pause_s = min(pause_s * 1.5, LONGEST_POLL_S)
-        if not self._is_in_step and (self._pass is None or self._pass_samples < self._needed):
+        if not self._is_in_step and (self._passes.current is None or self._passes.samples < self._needed):
             self._begin_pass()
 
     def _is_ready(self) -> bool:
         """Tell whether there is enough for a pass; of replicas in step the first one to begin an epoch decides that."""
         if not self._is_in_step:
             return self.num_samples >= self._needed
-        return self._pass is not None or self._begin_epoch()
+        return self._passes.current is not None or self._begin_epoch()
 
     def update_data(self) -> None:
         """Take up what is new, if the feed is dynamic, and begin a new pass: another order over what is held now.
@@ -363,14 +356,14 @@ class DataDownloader:
                     self._fetch()
             finally:
                 self._begin_pass()
-        elif self._pass is None or self._is_used:
+        elif self._passes.current is None or self._passes.is_used:
             self._begin_epoch()
         elif self.dynamic:
             self._fetch()
 
     def _begin_epoch(self) -> bool:
         """Begin the next pass of replicas in step; tell whether there is enough for it."""
-        if self._discovery is None and not self._begin_discovery():
+        if self._supply is None and not self._begin_supply():
             return False
         assert self._epochs is not None
         with self._tally.timing("discovery"):
@@ -386,48 +379,37 @@ class DataDownloader:
         return True
 
     def _begin_pass(self) -> None:
-        epoch = None if self._epochs is None else self._epochs.epoch
-        if self._set is None and epoch is None:
+        batches = self._agreed_batches
+        if self._set is None and batches is None:
             return
-        self._pass_samples, self._is_used = self.num_samples, False
-        self._pass_arrived = 0 if self._set is None else self._set.arrived
-        # Of its own, so that what is left unread of a pass changes no later one.
-        random = np.random.Generator(np.random.PCG64(self._random.integers(1 << 63)))
-        current: Pass | None = None
-        if self._set is not None:
-            sampler = self._sampler or default_sampler(self.shuffle)
-            current = sampler.begin_pass(self._set, self._batching, random)
-        if epoch is not None:
-            assert self._share is not None
-            batches = epoch.batches[self._share]
-            if current is not None and self.drop_last and len(current) < batches:
-                logger.warning(
-                    "%d batches of this replica are served again, to be as many as the others have: some samples of "
-                    "its share did not fit, or are gone",
-                    batches - len(current),
-                )
-            current = InStep(current, batches)
-        self._pass = current
+        self._passes.begin(self._set, batches)
         if self._consumer is not None:
-            self._consumer.begin_pass(self._pass)
+            self._consumer.begin_pass(self._passes.current)
             self._consumer.acknowledge()
+
+    @property
+    def _agreed_batches(self) -> int | None:
+        """Batches of this share in the running epoch, where shares have agreed on that."""
+        if self._epochs is None or self._epochs.epoch is None or self._share is None:
+            return None
+        return self._epochs.epoch.batches[self._share]
+
+    @property
+    def _consumer(self) -> Consumer | None:
+        return None if self._supply is None else self._supply.consumer
 
     def _fetch(self) -> int:
         """Receive all that is new; return the number of samples that joined."""
-        if self._discovery is None and not self._begin_discovery():
+        if self._supply is None and not self._begin_supply():
             return 0
-        assert self._discovery is not None
+        assert self._supply is not None
         with self._tally.timing("discovery"):
-            if self._epochs is None:
-                arrivals = self._discovery.arrivals(self._discovery.find())
-            else:
-                self._epochs.look()
-                arrivals = self._epochs.waiting
+            arrivals = self._supply.look()
         return self._receive(arrivals)
 
     def _receive(self, arrivals: Sequence[Arrival]) -> int:
         """Receive what was found for this feed; return the number of samples that joined."""
-        assert self._discovery is not None
+        assert self._supply is not None
         self._tally.note_found(arrivals, self.producers, getattr(self._scheme, "ranks", None) or 1)
         if not arrivals:
             return 0
@@ -439,15 +421,9 @@ class DataDownloader:
         before = self._set.arrived
         with self._tally.timing("transfer"):
             outcome = receive_into(self.client.database, self._set, arrivals)
-        if self._epochs is None:
-            self._discovery.confirm(places_of(outcome.settled))
-        else:
-            self._epochs.settle(outcome.settled)
+        self._supply.settle(outcome.joined, outcome.rows, [arrival for arrival, _ in outcome.misfits])
         if self._pace is not None:
             self._pace.receive(self._set.arrived - before)
-        if self._consumer is not None:
-            self._consumer.receive(outcome.settled)
-            self._consumer.pass_over(self._discovery.take_repeated())
         self.log(f"{outcome.samples} new samples in {len(outcome.joined)} batches, {len(self._set)} in all")
         self._log_stats()
         if outcome.failure is not None:
@@ -472,7 +448,8 @@ class DataDownloader:
             return False
         if self.dynamic:
             self._fetch()
-        return not self._is_something_waiting()
+        # Where workers look for samples, this process does not.
+        return self._supply is None or not self._supply.is_something_waiting()
 
     def epochs(self, max_epochs: int | None = None, until: Literal["producers_done"] | None = None) -> Iterator[int]:
         """Count epochs from 0, each of which is one pass to be made by the caller; ends after `max_epochs`.
@@ -499,20 +476,15 @@ class DataDownloader:
             return self._epochs.agree_on_end(self.dynamic, self._have_producers_ended)
         if not self._have_producers_ended():
             return False
-        if not self.dynamic or self._discovery is None:
+        if not self.dynamic or self._supply is None:
             # Where workers look for samples, this process does not.
             return True
         self._fetch()
-        return not self._is_something_waiting() and (self._set is None or self._set.arrived == self._pass_arrived)
+        is_all_served = self._set is None or self._set.arrived == self._passes.arrived
+        return is_all_served and not self._supply.is_something_waiting()
 
     def _have_producers_ended(self) -> bool:
-        lists = [] if isinstance(self._scheme, KeyScheme) else [self._scheme.list_key(name) for name in self.producers]
-        return have_producers_ended(self.client.database, self.producers, lists)
-
-    def _is_something_waiting(self) -> bool:
-        if self._epochs is not None:
-            return bool(self._epochs.waiting)
-        return self._discovery is not None and len(self._discovery.find()) > 0
+        return have_producers_ended(self.client.database, self.producers, list_keys(self._scheme, self.producers))
 
     # Keeping step with producers and other trainers
 
@@ -525,10 +497,11 @@ class DataDownloader:
     def _paced_list(self) -> str | None:
         return self._scheme.list_name if isinstance(self._scheme, DataInfo) else None
 
-    def _begin_consumer(self, delete_after: DeleteAfter) -> Consumer:
+    def _make_consumer(self) -> Consumer | None:
+        if self._delete_after is None or self._share is None:
+            return None
         sources = list_sources(self._scheme, self.producers)
-        self._consumer = Consumer(self.client.database, sources, delete_after, self._group, self._other_groups)
-        return self._consumer
+        return Consumer(self.client.database, sources, self._delete_after, self._group, self._other_groups)
 
     def leave_group(self, group: str | None = None) -> None:
         """Take a consumer group (None: this feed's own, which then deletes nothing more) out of the stream.
@@ -538,37 +511,38 @@ class DataDownloader:
         sources = list_sources(self._scheme, self.producers)
         leave(self.client.database, sources, self._group if group is None else group)
         if group is None or group == self._group:
-            self._consumer = self._delete_after = None
+            self._delete_after = None
+            if self._supply is not None:
+                self._supply.consumer = None
 
-    def _begin_discovery(self) -> bool:
+    def _begin_supply(self) -> bool:
         """Set out to look; not before the information on a list that was only named is there."""
-        database = self.client.database
-        if isinstance(self._scheme, KeyScheme):
-            self._discovery = KeyDiscovery(database, self._scheme, self.producers)
-        elif self._info_is_published and not download_info(self._scheme, self.client, self.producers):
+        database, scheme = self.client.database, self._scheme
+        if isinstance(scheme, DataInfo) and not self._is_info_there(scheme):
             return False
-        else:
-            self._discovery = ListDiscovery(database, self._scheme, self.producers)
+        share: Share | None = None
         if self._is_in_step:
-            name = ".".join(filter(None, (self._group, stream_name(self._scheme, self.producers), self._run)))
+            name = ".".join(filter(None, (self._group, stream_name(scheme, self.producers), self._run)))
             terms = Terms(self.num_replicas, self._loading_workers, self._batching, self._keeping.capacity)
-            self._epochs = SharedEpochs(database, self._discovery, Snapshots(database, name), self._share, terms)
-        note_consumer(database)
+            share = Share(name, self._share, terms)
         # What another replica, or the process that this feed was copied from, has read or used is not its own.
-        if self._delete_after is not None:
-            self._begin_consumer(self._delete_after)
+        self._supply = Supply(database, scheme, self.producers, share, self._make_consumer())
+        note_consumer(database)
         if self._pace is not None:
             self._pace.begin(database, self._paced_list, self.batch_size * self.num_replicas * self._loading_workers)
         return True
 
+    def _is_info_there(self, info: DataInfo) -> bool:
+        return not self._info_is_published or download_info(info, self.client, self.producers)
+
     def _describe_wait(self, needed: int, allowed_s: float | None) -> str:
         """Say what was looked for, where, and what is there instead."""
         database = self.client.database
-        if self._discovery is None:
+        if self._supply is None:
             assert isinstance(self._scheme, DataInfo)
             keys = [self._scheme.key(producer) for producer in self.producers]
         else:
-            keys = self._discovery.describe_next()
+            keys = self._supply.describe_next()
         return (
             f"{self.num_samples} samples are there, {needed} are needed for a batch, "
             f"and none came within {allowed_s:g} s. {describe_absence(database, keys, self.producers)}"
@@ -587,18 +561,25 @@ class DataDownloader:
     def __len__(self) -> int:
         """Number of batches in the running pass."""
         self.init_samples()
-        assert self._pass is not None
-        return len(self._pass)
+        assert self._passes.current is not None
+        return len(self._passes.current)
 
     def __iter__(self) -> Iterator[Any]:
-        """Begin a new pass, over what is there now, and go through its batches."""
+        """Begin a new pass, over what is there now, and go through its batches.
+
+        The first time after `load_state_dict`, go on with the pass that was interrupted.
+        """
         self.init_samples()
-        self.update_data()
+        first = 0
+        if self._passes.is_resumed:
+            first, self._passes.is_resumed = self._passes.served, False
+        else:
+            self.update_data()
         # The pass goes on over its own order, should another one begin meanwhile.
-        current = self._pass
+        current = self._passes.current
         assert current is not None
-        self._is_used = True
-        for number in range(len(current)):
+        self._passes.is_used = True
+        for number in range(first, len(current)):
             yield self._make_batch(current, number)
         if self._consumer is not None:
             self._consumer.acknowledge()
@@ -609,13 +590,13 @@ class DataDownloader:
         The rows of a batch are in order of arrival. Raises IndexError beyond the last batch.
         """
         self.init_samples()
-        assert self._pass is not None
-        return self._make_batch(self._pass, number)
+        assert self._passes.current is not None
+        return self._make_batch(self._passes.current, number)
 
     def _make_batch(self, current: Pass, number: int) -> Any:
         if not 0 <= number < len(current):
             raise IndexError(f"there is no batch {number}: the pass has {len(current)}, counted from 0")
-        self._is_used = True
+        self._passes.note_served(current, number)
         indices, weights = current.draw(number)
         assert self._set is not None
         if self._pace is not None:
@@ -648,4 +629,99 @@ class DataDownloader:
         set meanwhile are passed over. In the process that holds the samples: not with a DataLoader's workers.
         """
         if self._set is not None:
-            update_priorities(self._sampler, self._set, ids, priorities)
+            update_priorities(self._passes.sampler, self._set, ids, priorities)
+
+    # Resuming
+
+    def state_dict(self, with_samples: bool | None = None) -> dict[str, Any]:
+        """Return where this feed is, in plain Python types and bytes, for a checkpoint.
+
+        A feed that was built alike goes on there with `load_state_dict`: with the same samples, in the middle of the
+        same pass, and what is new. Samples are part of it where they cannot be read again: with a `capacity`, or
+        `delete_after`; `with_samples=True` says so for others, whose samples may be deleted by somebody else. With
+        `delete_after="checkpoint"` the batches that are part of a state are deleted from the database when the next
+        state is asked for: make sure that the one before is saved by then. Raises FeedError in a process whose
+        DataLoader's workers hold the samples.
+        """
+        if self._share is None:
+            raise FeedError(
+                "the samples are held by the workers of a DataLoader: torchdata's StatefulDataLoader asks them for "
+                "their states"
+            )
+        needs_samples = self._delete_after is not None or self._keeping.capacity is not None
+        if needs_samples and with_samples is False:
+            raise ArgumentValueError("with a capacity or delete_after, samples cannot be read again: with_samples=True")
+        if self._consumer is not None:
+            self._consumer.checkpoint()
+        return {
+            "version": _STATE_VERSION,
+            **self._identity(),
+            "run": self._run,
+            "used": self._tally.used,
+            "policy_random": self._policy_random.bit_generator.state,
+            "passes": self._passes.state_dict(),
+            "pace": None if self._pace is None else self._pace.state_dict(),
+            "supply": None if self._supply is None else self._supply.state_dict(),
+            "samples": self._set.state_dict() if self._set is not None and (with_samples or needs_samples) else None,
+        }
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what must be the same for a state to be taken over."""
+        return {
+            "stream": stream_name(self._scheme, self.producers),
+            "share": [self._share, self.num_replicas, self._loading_workers],
+            "batch_size": self.batch_size,
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on where the feed was from which the state is; what this one holds is dropped.
+
+        Raises ArgumentValueError for the state of another feed, and FeedError when samples that are to be read again
+        are not there (any more).
+        """
+        self._check_state(state_dict)
+        self.__dict__.update(self._empty_state())
+        self._run = state_dict["run"]
+        if state_dict["supply"] is not None:
+            if not self._begin_supply():
+                raise FeedError(
+                    f"the information on the list that the checkpoint was made with is not there: {self._scheme}"
+                )
+            assert self._supply is not None
+            self._supply.load_state_dict(state_dict["supply"])
+        if state_dict["samples"] is not None:
+            columns = read_packed_columns(state_dict["samples"])
+            self._set = self._keeping.make_set(columns, self._needed, self._policy_random)
+            self._set.load_state_dict(state_dict["samples"])
+        elif self._supply is not None:
+            self._receive_again(self._supply)
+        self._policy_random.bit_generator.state = state_dict["policy_random"]
+        self._passes.load_state_dict(state_dict["passes"], self._set, self._agreed_batches)
+        if self._consumer is not None:
+            self._consumer.resume_pass(self._passes.current, self._passes.served)
+        if self._pace is not None and state_dict["pace"] is not None:
+            self._pace.load_state_dict(state_dict["pace"])
+        self._tally.used = state_dict["used"]
+
+    def _check_state(self, state: Mapping[str, Any]) -> None:
+        if state.get("version") != _STATE_VERSION:
+            raise ArgumentValueError(
+                f"this is no state of a feed of this version of smartml: its version is {state.get('version')!r}, "
+                f"expected {_STATE_VERSION}"
+            )
+        for name, own in self._identity().items():
+            if state[name] != own:
+                raise ArgumentValueError(
+                    f"the state is that of another feed: its {name} is {state[name]!r}, that of this one {own!r}"
+                )
+
+    def _receive_again(self, supply: Supply) -> None:
+        arrivals = supply.find_again()
+        columns = read_columns(self.client.database, arrivals) if arrivals else None
+        if columns is not None:
+            self._set = self._keeping.make_set(columns, self._needed, self._policy_random)
+            with self._tally.timing("transfer"):
+                outcome = receive_into(self.client.database, self._set, arrivals)
+            supply.check_again(outcome)
+        elif arrivals:
+            supply.check_again(Outcome())

@@ -171,7 +171,7 @@ def _take_in(
                 return False
             bounded_set.offer(offer.chosen, slot.arrays if slot is not None else ())
             outcome.joined.append(offer.arrival)
-            outcome.samples += offer.rows
+            outcome.rows.append(offer.rows)
         return True
     finally:
         staging.keep([])

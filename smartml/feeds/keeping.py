@@ -1,9 +1,9 @@
 """What a feed keeps of what arrives, and where: everything, or as much as a policy has room for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from smartml.feeds.buffer import Column, TrainingSet
 from smartml.feeds.capacity import Capacity, read_capacity
 from smartml.feeds.discovery import Arrival
 from smartml.feeds.intake import receive_chosen
+from smartml.feeds.packing import unpack
 from smartml.feeds.policies import POLICIES, Policy, read_policy
 from smartml.feeds.storage import Storage, read_storage
 from smartml.feeds.transfer import Outcome, receive
@@ -66,3 +67,9 @@ def receive_into(database: Database, training_set: AnySet, arrivals: Sequence[Ar
     if isinstance(training_set, BoundedSet):
         return receive_chosen(database, training_set, arrivals)
     return receive(database, training_set, arrivals)
+
+
+def read_packed_columns(state: Mapping[str, Any]) -> list[Column]:
+    """Return the columns of the samples that a state holds."""
+    arrays = [unpack(packed) for packed in state["columns"]]
+    return [Column(array.dtype, array.shape[1:]) for array in arrays]

@@ -219,6 +219,13 @@ class KeyDiscovery:
             self._is_reported[source] = False
             self._go_on(source, end)
 
+    def dealt_with(self) -> list[Intervals]:
+        return [Intervals.joined([(0, iteration)]) for iteration in self._next]
+
+    def resume(self, dealt_with: Sequence[Intervals]) -> None:
+        for source, iterations in enumerate(dealt_with):
+            self._go_on(source, iterations.floor)
+
     def describe_next(self) -> list[bytes]:
         return self._missing(range(len(self._sources)))
 

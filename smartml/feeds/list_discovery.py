@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from smartml.errors import MetadataError, SmartMLError
 from smartml.feeds.discovery import Arrival, Places
-from smartml.feeds.intervals import Intervals
+from smartml.feeds.intervals import NOTHING, Intervals
 from smartml.feeds.ledger import Ledger
 from smartml.feeds.schemes import DataInfo
 from smartml.feeds.sources import list_sources
@@ -44,6 +44,8 @@ class ListDiscovery:
         # What is wrong with entries that were found.
         self._problems: dict[tuple[int, int], SmartMLError] = {}
         self._repeated: list[tuple[int, int]] = []
+        # Per list: what was dealt with before this one took over.
+        self._resumed = [NOTHING] * len(self._lists)
         self._ledger = Ledger(database, list_sources(info, producers))
         # Per list: what is gone, as far as is known; None before that was asked.
         self._gone: list[Intervals] | None = None
@@ -66,6 +68,7 @@ class ListDiscovery:
         return np.array([place for place in found if place in self._pending], np.int64).reshape(-1, 2)
 
     def arrivals(self, places: Places) -> list[Arrival]:
+        self._read_up_to(places)
         return [
             Arrival(self._tensor_keys(self._entry(place)), place, None, self._problems.get(place))
             for place in map(tuple, places.tolist())
@@ -84,6 +87,11 @@ class ListDiscovery:
         if gone:
             logger.info("%d batches were deleted or dropped before this feed read them", len(gone))
 
+    def _read_up_to(self, places: Places) -> None:
+        """Read lists whose entries at these places others have read."""
+        if any(position >= len(self._entries[source]) for source, position in places.tolist()):
+            self._read_lists()
+
     def _read_lists(self) -> None:
         commands = [
             (b"LRANGE", key, b"%d" % len(entries), b"-1")
@@ -91,12 +99,12 @@ class ListDiscovery:
         ]
         for source, new in enumerate(self._database.each(commands)):
             known = self._known[source]
-            gone = Intervals() if self._gone is None else self._gone[source]
+            gone = NOTHING if self._gone is None else self._gone[source]
             for position, entry in enumerate(new, len(self._entries[source])):
                 if entry in known:
                     self._repeated.append((source, position))
                     continue
-                if position not in gone:
+                if position not in gone and position not in self._resumed[source]:
                     self._pending[source, position] = None
                 known.add(entry)
             self._entries[source] += new
@@ -117,12 +125,20 @@ class ListDiscovery:
         return None
 
     def confirm(self, places: Places) -> None:
-        if any(position >= len(self._entries[source]) for source, position in places.tolist()):
-            # Found by others; else they would be found here, too.
-            self._read_lists()
+        # Else they would be found here, too.
+        self._read_up_to(places)
         for source, position in places.tolist():
             self._pending.pop((source, position), None)
             self._problems.pop((source, position), None)
+
+    def dealt_with(self) -> list[Intervals]:
+        return [
+            Intervals.joined([(0, len(entries))]) - Intervals.of(p for s, p in self._pending if s == source)
+            for source, entries in enumerate(self._entries)
+        ]
+
+    def resume(self, dealt_with: Sequence[Intervals]) -> None:
+        self._resumed = list(dealt_with)
 
     def describe_next(self) -> list[bytes]:
         return [*self._lists, *(DatasetKeys(self._entry(place)).metadata for place in self._pending)]

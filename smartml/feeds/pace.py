@@ -1,6 +1,6 @@
 """Producers and trainers of one list keep step by counters in the database."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from smartml.feeds.rate import RateLimit
@@ -40,6 +40,14 @@ class TrainerPace:
         self._arrived, self._used, self._needed = 0, 0, needed
         if list_name is not None:
             self._run(database, list_name, _RAISE, _NEEDED + self._group, b"%d" % needed, _USED + self._group)
+
+    def state_dict(self) -> dict[str, int]:
+        """Return what was counted."""
+        return {"arrived": self._arrived, "used": self._used, "needed": self._needed}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on counting where another one was."""
+        self._arrived, self._used, self._needed = state["arrived"], state["used"], state["needed"]
 
     def receive(self, samples: int) -> None:
         """Take note of samples that have joined the training set."""

@@ -3,11 +3,14 @@
 T. Schaul et al., "Prioritized experience replay", ICLR 2016 (arXiv:1511.05952).
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from smartml.errors import ArgumentValueError
 from smartml.feeds.locks import Guard
+from smartml.feeds.packing import pack, unpack
 from smartml.feeds.samplers import Batching, Draw, Indices, Pass, SampleSet
 
 
@@ -114,6 +117,23 @@ class Prioritised:
     def _raised(self, priority: float) -> float:
         return float((priority + self.epsilon) ** self.alpha)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the priorities and how many passes have begun."""
+        with self._guard:
+            return {
+                "raised": pack(self._tree[np.arange(len(self._ids))]),
+                "ids": pack(self._ids),
+                "highest": self._highest,
+                "passes": self._passes,
+            }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the priorities of another one."""
+        with self._guard:
+            self._tree, self._ids = SumTree(), unpack(state_dict["ids"])
+            self._tree.set(np.arange(len(self._ids)), unpack(state_dict["raised"]))
+            self._highest, self._passes = state_dict["highest"], state_dict["passes"]
+
     def update_priorities(self, indices: Indices, priorities: NDArray[np.float64]) -> None:
         """Take note of new priorities, each at least 0: absolute errors, say."""
         with self._guard:
@@ -147,6 +167,15 @@ class _PrioritisedPass:
     def __len__(self) -> int:
         wanted = self._batching.batches_per_epoch
         return self._batching.count(self._samples) if wanted is None or not self._samples else wanted
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the random numbers to come."""
+        return {"random": self._random.bit_generator.state, "beta": self._beta}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the same random numbers."""
+        self._random.bit_generator.state = state_dict["random"]
+        self._beta = state_dict["beta"]
 
     def draw(self, number: int) -> Draw:
         size = self._batching.batch_size

@@ -23,13 +23,12 @@ from smartml.errors import (
 from smartml.extras import require
 from smartml.feeds.absence import describe_absence
 from smartml.feeds.buffer import Column
-from smartml.feeds.discovery import Arrival, Discovery, places_of
-from smartml.feeds.key_discovery import KeyDiscovery
-from smartml.feeds.list_discovery import ListDiscovery
+from smartml.feeds.discovery import Arrival, places_of
 from smartml.feeds.progress import Progress, Report
 from smartml.feeds.recording import LONGEST_NAME, Header, Origin
 from smartml.feeds.recording_writer import NewBatch, RecordingWriter, make_folder
 from smartml.feeds.schemes import DataInfo, KeyScheme, choose_producers
+from smartml.feeds.supply import make_discovery
 from smartml.feeds.transfer import check_fit, read_columns
 from smartml.feeds.waiting import LONGEST_POLL_S, SHORTEST_POLL_S
 from smartml.store import Client, Database
@@ -151,11 +150,7 @@ class _Recorder:
     def __init__(self, database: Database, path: Path, header: Header, limits: _Limits, report: Report | None) -> None:
         self._database, self._path, self._header, self._limits, self._report = database, path, header, limits, report
         self._progress = Progress()
-        self._discovery: Discovery
-        if isinstance(header.scheme, KeyScheme):
-            self._discovery = KeyDiscovery(database, header.scheme, header.producers)
-        else:
-            self._discovery = ListDiscovery(database, header.scheme, header.producers)
+        self._discovery = make_discovery(database, header.scheme, header.producers)
         self._columns: list[Column] | None = None
         self._writer: RecordingWriter | None = None
         # Found and fetched, but not written yet.

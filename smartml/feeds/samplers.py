@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from smartml.errors import FeedError
 from smartml.feeds.locks import Guard
+from smartml.feeds.packing import pack, unpack
 
 Indices: TypeAlias = "NDArray[np.integer[Any]]"
 
@@ -65,6 +66,36 @@ class Pass(Protocol):
         """Choose the samples of batch `number`, from 0. Batches are asked for in any order, by several threads."""
 
 
+@runtime_checkable
+class Stateful(Protocol):
+    """A sampler or a pass that can be resumed; as in torchdata's protocol of this name."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where it is, in plain Python types."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where another one was."""
+
+
+class FirstOf:
+    """The first so many of the samples held: what a pass saw that began before others came."""
+
+    def __init__(self, held: SampleSet, count: int) -> None:
+        self._held, self._count = held, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def ids(self, indices: Indices) -> NDArray[np.int64]:
+        """Return the identifiers of samples."""
+        return self._held.ids(indices)
+
+    def order(self) -> NDArray[np.intp]:
+        """Return all indices in the order in which their samples arrived."""
+        order: NDArray[np.intp] = np.asarray(self._held.order(), np.intp)
+        return order[order < self._count]
+
+
 class InStep:
     """A pass of as many batches as those of other replicas have: the last ones left out, or the first ones repeated."""
 
@@ -73,6 +104,15 @@ class InStep:
 
     def __len__(self) -> int:
         return self._batches
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the own pass is."""
+        return self._own.state_dict() if isinstance(self._own, Stateful) else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Resume the own pass."""
+        if isinstance(self._own, Stateful):
+            self._own.load_state_dict(state_dict)
 
     def draw(self, number: int) -> Draw:
         if self._own is None or not len(self._own):
@@ -116,6 +156,15 @@ class _Slices:
 
     def __len__(self) -> int:
         return self._batching.count(len(self._order))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the order, unless it is that of a set that only grows."""
+        return {} if isinstance(self._order, range) else {"order": pack(np.asarray(self._order))}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over an order."""
+        if "order" in state_dict:
+            self._order = unpack(state_dict["order"])
 
     def draw(self, number: int) -> Draw:
         size = self._batching.batch_size

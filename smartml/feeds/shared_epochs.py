@@ -5,17 +5,19 @@ database what that one has written (snapshots.py). Each then receives its own sh
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from smartml.errors import FeedError
 from smartml.feeds.capacity import Capacity
 from smartml.feeds.discovery import Arrival, Discovery, places_of
 from smartml.feeds.samplers import Batching
 from smartml.feeds.shares import Shares
-from smartml.feeds.snapshots import Epoch, Finding, Snapshots
+from smartml.feeds.snapshots import LIFETIME_S, Epoch, Finding, Snapshots
 from smartml.store import Database
 from smartml.store.descriptions import find_descriptions
 from smartml.tensors import TensorDescription
@@ -119,6 +121,34 @@ class SharedEpochs:
         self.waiting = [arrival for arrival, is_gone in zip(self.waiting, gone, strict=True) if not is_gone]
         if gone.any():
             logger.warning("%d batches of this replica's share are gone: deleted, or dropped", gone.sum())
+
+    # Resuming
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return which epoch this is, how much was dealt out, and what of the own share was not dealt with."""
+        return {
+            "findings": self._findings,
+            "waiting": [arrival.place for arrival in self.waiting],
+            "number": self.number,
+            "epoch": None if self.epoch is None else vars(self.epoch).copy(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on in the epoch in which another one was. Raises FeedError when the database has forgotten it."""
+        findings = self._snapshots.read_findings(0)[: state["findings"]]
+        if len(findings) < state["findings"]:
+            raise FeedError(
+                "the database no longer knows what the replicas of this checkpoint had agreed on: it is kept for "
+                f"{LIFETIME_S // 86400} days, in the database where they ran. Begin anew, without the state of the feed"
+            )
+        for finding in findings:
+            self._shares.deal(finding.rows.tolist())
+            self._discovery.confirm(finding.places)
+        self._findings = len(findings)
+        self.waiting = self._discovery.arrivals(np.array(state["waiting"], np.int64).reshape(-1, 2))
+        self.number = state["number"]
+        if state["epoch"] is not None:
+            self.epoch = Epoch(**{**state["epoch"], "batches": tuple(state["epoch"]["batches"])})
 
     # Epochs
 

@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,13 @@ class _DataGenerator(DataDownloader, data.IterableDataset):  # type: ignore[type
 
     def __iter__(self) -> Iterator[Any]:
         """Begin a new pass over what is there now; in a DataLoader's worker, over that worker's part of it."""
+        self._find_worker()
+        if self._share is None:
+            # No more for workers.
+            self._take_share()
+        return super().__iter__()
+
+    def _find_worker(self) -> None:
         worker = data.get_worker_info()
         if worker is not None and not self._is_worker:
             self._is_worker = True
@@ -59,10 +66,16 @@ class _DataGenerator(DataDownloader, data.IterableDataset):  # type: ignore[type
             if not is_led and self.num_replicas == 1:
                 # In a DataLoader of torch's own: what its workers, and nobody else, have in common.
                 self._run = f"{os.getppid()}:{worker.seed - worker.id}"
-            self._begin_anew(worker.id, worker.num_workers, is_led=is_led)
-        elif worker is None and self._share is None:
-            self._begin_anew(0, 1)
-        return super().__iter__()
+            self._take_share(worker.id, worker.num_workers, is_led=is_led)
+
+    def state_dict(self, with_samples: bool | None = None) -> dict[str, Any]:
+        self._find_worker()
+        return super().state_dict(with_samples)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        self._find_replica()
+        self._find_worker()
+        super().load_state_dict(state_dict)
 
     def lead_epoch(self, workers: int, *, is_served: bool) -> int:
         """Begin an epoch that so many workers are to serve, unless one is begun and not served; return its batches.
@@ -70,22 +83,17 @@ class _DataGenerator(DataDownloader, data.IterableDataset):  # type: ignore[type
         Waits until there is a batch for each worker; raises FeedTimeoutError as `init_samples` does.
         """
         if self._share is not None or self._loading_workers != workers:
-            self._begin_anew(None, workers, is_led=True)
+            self._take_share(None, workers, is_led=True)
             if self.num_replicas == 1:
                 self._run = uuid.uuid4().hex
         if self._epochs is None or self._epochs.epoch is None:
             self.init_samples()
-        elif is_served and self._is_used:
+        elif is_served and self._passes.is_used:
             self._begin_epoch()
-        self._is_used = self._is_used or is_served
+        self._passes.is_used = self._passes.is_used or is_served
         assert self._epochs is not None and self._epochs.epoch is not None
         first = self.replica_rank * workers
         return sum(self._epochs.epoch.batches[first : first + workers])
-
-    def _begin_anew(self, worker: int | None, workers: int, *, is_led: bool = False) -> None:
-        # What another process, or this one with other workers, may hold is not this share.
-        self.__dict__.update(self._empty_state())
-        self._take_share(worker, workers, is_led=is_led)
 
     def __getstate__(self) -> dict[str, Any]:
         # A process that it is sent to fetches its own part.

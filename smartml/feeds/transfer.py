@@ -51,15 +51,15 @@ class Outcome:
     joined: list[Arrival] = field(default_factory=list)
     # What does not fit the training set, and why; not to be tried again.
     misfits: list[tuple[Arrival, SmartMLError]] = field(default_factory=list)
-    # Samples of those that joined.
-    samples: int = 0
+    # How many samples each of those that joined has.
+    rows: list[int] = field(default_factory=list)
     # What broke the transfer off, where some had joined before.
     failure: BaseException | None = None
 
     @property
-    def settled(self) -> list[Arrival]:
-        """Arrivals that are dealt with."""
-        return [*self.joined, *(arrival for arrival, _ in self.misfits)]
+    def samples(self) -> int:
+        """How many samples have joined."""
+        return sum(self.rows)
 
 
 def receive(database: Database, training_set: TrainingSet, arrivals: Sequence[Arrival]) -> Outcome:
@@ -72,7 +72,7 @@ def receive(database: Database, training_set: TrainingSet, arrivals: Sequence[Ar
         training_set.keep([])
         raise
     training_set.keep(slots)
-    outcome.samples = sum(slot.rows for slot in slots)
+    outcome.rows = [slot.rows for slot in slots]
     outcome.misfits += [(arrival, arrival.problem) for arrival in arrivals if arrival.problem is not None]
     return outcome
 
