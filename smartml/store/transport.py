@@ -49,6 +49,8 @@ _BYTES_UNDER_WAY = 8 * 1024 * 1024
 _MAX_COMMANDS_UNDER_WAY = 512
 # Until the first reply tells how large the values are.
 _FIRST_COMMANDS_UNDER_WAY = 2
+# No reply is shorter: the one that says that there is no value.
+_SHORTEST_REPLY = len(b"$-1\r\n")
 # Redis allows no larger bulk string, whatever its configuration (proto-max-bulk-len is a signed 64 bit number).
 _MAX_DIGITS = 19
 
@@ -203,7 +205,7 @@ class Connection:
 
     def receive(self, keys: Sequence[bytes], place: Place) -> list[Outcome]:
         """Read the values of keys, each straight into the memory that `place(index, size)` returns."""
-        return self._get(keys, lambda first, upto: [self.read_value(first, place)])
+        return self._get(keys, lambda first, upto: [self.read_value(first, place, upto - first - 1)])
 
     def fetch(self, keys: Sequence[bytes]) -> list[Memory | StoreReplyError | None]:
         """Read the values of keys, each into fresh memory; None where there is none."""
@@ -239,13 +241,16 @@ class Connection:
         if line[:1] != b"*":
             refused = [reply for reply in queued if isinstance(reply, StoreReplyError)]
             return refused[0] if refused else StoreReplyError(line[1:].decode(errors="replace")), []
-        return self.read_reply(), [self.read_value(index, place) for index in range(len(keys))]
+        return self.read_reply(), [self.read_value(i, place, len(keys) - i - 1) for i in range(len(keys))]
 
-    def read_value(self, index: int, place: Place) -> Outcome:
-        """Read a value into the memory that `place(index, size)` returns for it."""
+    def read_value(self, index: int, place: Place, behind: int = 0) -> Outcome:
+        """Read a value into the memory that `place(index, size)` returns for it.
+
+        `behind` is the number of replies that are known to come after it.
+        """
         size = self._read_size()
         if isinstance(size, int):
-            self._read_into(place(index, size))
+            self._read_into(place(index, size), behind)
         return size
 
     def read_reply(self) -> Any:
@@ -380,8 +385,15 @@ class Connection:
             self._fail("waiting for", error)
         self._end += size
 
-    def _read_into(self, destinations: Sequence[memoryview]) -> None:
+    def _read_into(self, destinations: Sequence[memoryview], behind: int = 0) -> None:
         """Fill the destinations with the next bytes and pass over the line end behind them."""
+        if self._start == self._end and self._can_gather:
+            # The line before the next value comes by the same call into the kernel, where so many bytes surely come.
+            ahead = self._read_ahead if behind * _SHORTEST_REPLY >= self._read_ahead else 0
+            self._receive_into([*destinations, self._line_end, self._buffer[:ahead]])
+            self._start, self._end = 0, ahead
+            self._check_line_end()
+            return
         pieces = (*destinations, self._line_end)
         for number, piece in enumerate(pieces):
             size = min(len(piece), self._end - self._start)
@@ -390,6 +402,9 @@ class Connection:
             if size < len(piece):
                 self._receive_into([piece[size:], *pieces[number + 1 :]])
                 break
+        self._check_line_end()
+
+    def _check_line_end(self) -> None:
         if self._line_end.tobytes() != b"\r\n":
             raise self._foreign(bytes(self._line_end))
 
@@ -398,7 +413,8 @@ class Connection:
             while rest:
                 # The kernel fills all pieces in one call, as long as no signal comes in between.
                 if self._can_gather:
-                    received = self._socket.recvmsg_into(rest[:_MAX_PIECES], 0, socket.MSG_WAITALL)[0]
+                    pieces = rest if len(rest) <= _MAX_PIECES else rest[:_MAX_PIECES]
+                    received = self._socket.recvmsg_into(pieces, 0, socket.MSG_WAITALL)[0]
                 else:
                     received = self._socket.recv_into(rest[0])
                 if received == 0:

@@ -75,6 +75,24 @@ def test_values_are_received_where_the_caller_wants_them(any_database):
     assert landed == {0: b"vvv", 2: b"", 3: b"v" * 300_000}
 
 
+def test_values_are_received_in_order_whatever_stands_between_them(any_database):
+    # Behind a large value the line of another such value is expected: here come none and smaller ones, too.
+    sizes = {b"large": 131_072, b"other": 131_073, b"longer": 1_048_576, b"empty": 0, b"small": 5, b"none": None}
+    any_database.set_values({key: key[:1] * size for key, size in sizes.items() if size is not None})
+    random = np.random.default_rng(0)
+    for _ in range(8):
+        keys = [list(sizes)[number] for number in random.choice(6, 30, p=[0.5, 0.1, 0.1, 0.1, 0.1, 0.1])]
+        landed = [None] * len(keys)
+
+        def place(index, size, landed=landed):
+            landed[index] = bytearray(size)
+            return [memoryview(landed[index])]
+
+        assert any_database.receive(keys, place) == [sizes[key] for key in keys]
+
+        assert landed == [None if sizes[key] is None else key[:1] * sizes[key] for key in keys]
+
+
 def test_values_are_fetched_in_order_whatever_their_sizes(any_database):
     # Runs of one size, of a length and number that end anywhere in a buffer; none; and what needs memory of its own.
     sizes = [4120] * 40 + [0, 0, 3, 30_000, 30_000, 5] + [4120] * 3 + [70_000, 16_384, 16_383] + [4121] * 600
@@ -100,6 +118,20 @@ def test_what_is_no_string_is_refused_after_all_others_were_received(any_databas
     with pytest.raises(TensorFormatError, match="key 'list' does not hold a tensor: it is a Redis value of type list"):
         any_database.fetch([b"a", b"list", b"b"])
     assert any_database.fetch([b"a", b"b"]) == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("position", [1, 3, 5])
+def test_a_refusal_among_large_values_spoils_none_of_them(position, any_database):
+    any_database.command("RPUSH", b"list", b"x")
+    any_database.set_values({b"%d" % number: bytes([number]) * 100_000 for number in range(6)})
+    keys = [b"%d" % number for number in range(6)]
+    keys[position] = b"list"
+    landed = [bytearray(100_000) for _ in keys]
+
+    with pytest.raises(TensorFormatError, match="key 'list' does not hold a tensor"):
+        any_database.receive(keys, lambda index, size: [memoryview(landed[index])])
+
+    assert all(landed[n] == bytes([n]) * 100_000 for n in range(6) if n != position)
 
 
 def test_a_transaction_is_carried_out_whole_or_not_at_all(any_database):
