@@ -51,14 +51,17 @@ class _Block:
         return len(self.arrays[0])
 
 
-@dataclass(frozen=True)
-class Slot:
-    """Rows reserved for samples that are under way: one array per column, shape (rows, *column.shape)."""
+class Slot(NamedTuple):
+    """Rows reserved for samples that are under way."""
 
-    arrays: tuple[NDArray[Any], ...]
     block: _Block
     start: int
     rows: int
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """One array (rows, *column.shape) per column."""
+        return tuple(array[self.start : self.start + self.rows] for array in self.block.arrays)
 
 
 class Served(NamedTuple):
@@ -110,7 +113,7 @@ class TrainingSet:
             block = self._add_block(rows, expected)
         start = block.reserved
         block.reserved += rows
-        return Slot(tuple(array[start : start + rows] for array in block.arrays), block, start, rows)
+        return Slot(block, start, rows)
 
     def _add_block(self, rows: int, expected: int) -> _Block:
         row_size = max(1, self.row_size)

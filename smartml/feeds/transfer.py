@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,8 +89,15 @@ class Landing:
         self._slots: list[Slot | None] = [None] * len(arrivals)
         # Arrivals that have no rows yet.
         self._missing = len(arrivals)
-        # What stands behind each payload, by column and arrival.
-        self._ends = [np.zeros((len(arrivals), 8 * (len(c.shape) + 1) + FOOTER_SIZE), np.uint8) for c in self._columns]
+        self._row_sizes = [column.row_size for column in self._columns]
+        # The memory of blocks, as bytes, one for each column: to cut a piece out of it takes less than out of an array.
+        self._memories: dict[int, list[memoryview]] = {}
+        # What stands behind the payloads: for each arrival the descriptions of its tensors, of the size that is right.
+        self._end_sizes = [8 * (len(column.shape) + 1) + FOOTER_SIZE for column in self._columns]
+        self._end_starts = [0, *accumulate(self._end_sizes)]
+        self._ends = memoryview(bytearray(len(arrivals) * self._end_starts[-1]))
+        # Sizes and descriptions of arrivals that were found to fit: mostly all have the same.
+        self._fitting: set[tuple[Any, ...]] = set()
         # Tensors that fit no rows are received here, so that the error can say what they are.
         self._astray: dict[int, NDArray[np.uint8]] = {}
         self._keys = [key for arrival in arrivals for key in arrival.keys]
@@ -125,20 +134,35 @@ class Landing:
 
     def _place(self, index: int, size: int) -> list[memoryview]:
         self._sizes[index] = size
-        number, column_number = divmod(index, len(self._columns))
-        end = self._ends[column_number][number]
-        payload_size = size - len(end)
-        row_size = self._columns[column_number].row_size
-        rows = payload_size // row_size if payload_size >= 0 and payload_size % row_size == 0 else None
+        number, column = divmod(index, len(self._columns))
+        rows, rest = divmod(size - self._end_sizes[column], self._row_sizes[column])
         slot = self._slots[number]
-        if slot is None and rows is not None:
+        fits = rest == 0 and rows >= 0
+        if slot is None and fits:
             slot = self._reserve(number, rows)
-        if slot is None or rows != slot.rows:
+        if slot is None or not fits or rows != slot.rows:
             self._astray[index] = np.empty(size, np.uint8)
             return [self._astray[index].data]
-        # A broken connection may have brought something else here before.
-        self._astray.pop(index, None)
-        return [slot.arrays[column_number].reshape(-1).view(np.uint8).data, end.data]
+        if self._astray:
+            # A broken connection may have brought something else here before.
+            self._astray.pop(index, None)
+        return [self._rows(slot, column), self._end(number, column)]
+
+    def _rows(self, slot: Slot, column: int) -> memoryview:
+        memories = self._memories.get(slot.block.number)
+        if memories is None:
+            memories = [array.reshape(-1).view(np.uint8).data for array in slot.block.arrays]
+            self._memories[slot.block.number] = memories
+        row_size = self._row_sizes[column]
+        return memories[column][slot.start * row_size : (slot.start + slot.rows) * row_size]
+
+    def _arrival_ends(self, number: int) -> memoryview:
+        """What stands behind the payloads of one arrival."""
+        size = self._end_starts[-1]
+        return self._ends[number * size : (number + 1) * size]
+
+    def _end(self, number: int, column: int) -> memoryview:
+        return self._arrival_ends(number)[self._end_starts[column] : self._end_starts[column + 1]]
 
     def check(self) -> tuple[Outcome, list[Slot]]:
         """Tell what became of each arrival, and which rows hold samples now: one slot per arrival that joins."""
@@ -162,8 +186,10 @@ class Landing:
 
     def _checked_slot(self, number: int) -> Slot | None:
         """Return the rows of an arrival, None when it is not there (any more); raise the error that says what is."""
-        arrival = self._arrivals[number]
         first = number * len(self._columns)
+        kind = (*self._sizes[first : first + len(self._columns)], bytes(self._arrival_ends(number)))
+        if kind in self._fitting and not self._astray:
+            return self._slots[number]
         indices = range(first, first + len(self._columns))
         for index in indices:
             if index in self._errors:
@@ -171,9 +197,12 @@ class Landing:
         if any(self._sizes[index] is None for index in indices):
             return None
         descriptions = [self._read_description(index) for index in indices]
-        check_fit(arrival, descriptions, self._columns)
+        check_fit(self._arrivals[number], descriptions, self._columns)
         # Of a tensor that was replaced while it was under way, only the next update can make sense.
-        return None if any(index in self._astray for index in indices) else self._slots[number]
+        if any(index in self._astray for index in indices):
+            return None
+        self._fitting.add(kind)
+        return self._slots[number]
 
     def _read_description(self, index: int) -> TensorDescription:
         number, column_number = divmod(index, len(self._columns))
@@ -182,15 +211,15 @@ class Landing:
         assert size is not None
         if index in self._astray:
             return read_description(self._astray[index].data, size, key)
-        end = self._ends[column_number][number]
+        end = self._end(number, column_number)
         try:
-            return read_description(end.data, size, key)
+            return read_description(end, size, key)
         except TensorFormatError:
             # With more dimensions than expected, the description begins within the rows.
             slot = self._slots[number]
             assert slot is not None
-            rows = slot.arrays[column_number].reshape(-1).view(np.uint8)
-            return read_description(np.concatenate([rows, end])[-LARGEST_DESCRIPTION:].data, size, key)
+            rows = self._rows(slot, column_number)
+            return read_description(bytes(rows[-LARGEST_DESCRIPTION:]) + bytes(end), size, key)
 
 
 def check_fit(arrival: Arrival, descriptions: Sequence[TensorDescription], columns: Sequence[Column]) -> None:
