@@ -170,7 +170,7 @@ class TrainingSet:
 
     def serve(self, indices: NDArray[np.integer[Any]]) -> Served:
         """Copy samples out as `take` does, and tell which they are."""
-        order = np.argsort(indices, kind="stable")
+        order = indices.argsort(kind="stable")
         indices = indices[order]
         return Served(self._copy(indices), self.ids(indices), order)
 
@@ -185,14 +185,16 @@ class TrainingSet:
     def _copy(self, indices: NDArray[np.integer[Any]]) -> tuple[NDArray[Any], ...]:
         # Another thread may be adding blocks; all samples that can be asked for lie in these.
         blocks = list(self._blocks)
+        if len(blocks) == 1:
+            return tuple(array.take(indices, axis=0) for array in blocks[0].arrays)
         batch = tuple(np.empty((len(indices), *column.shape), column.dtype) for column in self.columns)
-        bounds = [*np.searchsorted(indices, [block.first for block in blocks]).tolist(), len(indices)]
+        bounds = [*indices.searchsorted([block.first for block in blocks]).tolist(), len(indices)]
         for block, start, end in zip(blocks, bounds[:-1], bounds[1:], strict=True):
             if start < end:
                 rows = indices[start:end] - block.first
                 for array, out in zip(block.arrays, batch, strict=True):
                     # Any mode but "raise" lets numpy write to `out` without a buffer in between.
-                    np.take(array, rows, axis=0, out=out[start:end], mode="clip")
+                    array.take(rows, axis=0, out=out[start:end], mode="clip")
         return batch
 
     def column(self, number: int) -> NDArray[Any]:
