@@ -21,7 +21,8 @@ with a fresh server and fresh processes of its own:
 
 Counted is CPU time (user and system) of all threads of the three processes, from when they are up and connected to the
 end of the pass. Every round divides by what the ideal took in that round; shown are medians over the rounds, with the
-lowest and the highest for the ratio of the whole. Memory is the peak of the trainer above what it took before,
+lowest and the highest for the ratio of the whole. What others on the machine do mostly adds to a time: beside it stands
+the least of a way relative to the least of the ideal. Memory is the peak of the trainer above what it took before,
 relative to the data. Growth is the median of the whole for so many batches over that for half of them.
 
 A second table has what one more batch costs a trainer that holds so many already, without a pass.
@@ -554,7 +555,8 @@ def print_tables(found: Found, sizes: Sequence[int]) -> None:
 
     table = Table(title="CPU time of the whole way, in ms")
     columns = ("producer", "server", "trainer\ntakes up", "trainer\nserves", "whole", "/ ideal", "lowest to\nhighest")
-    for column in ("batches", "way", *columns, "trainer\n/ ideal", "growth", "memory\n/ data", "rounds"):
+    columns += ("least\n/ least", "trainer\n/ ideal", "growth", "memory\n/ data", "rounds")
+    for column in ("batches", "way", *columns):
         table.add_column(column, justify="left" if column == "way" else "right")
     single = Table("held", title="CPU time of a trainer that takes up one more batch, in ms")
     holders = [name for name, side in SIDES.items() if side.holds]
@@ -562,6 +564,7 @@ def print_tables(found: Found, sizes: Sequence[int]) -> None:
         single.add_column(name, justify="right")
     for batches in sizes:
         names = [name for name in SIDES if (name, batches) in found]
+        least = min(run.whole for run in found["ideal", batches])
         for name in names:
             whole = ratios(found, name, batches, "whole")
             grown = growth(found, name, batches)
@@ -574,6 +577,7 @@ def print_tables(found: Found, sizes: Sequence[int]) -> None:
                 ),
                 f"{statistics.median(whole):.2f}",
                 f"{min(whole):.2f} to {max(whole):.2f}",
+                f"{min(run.whole for run in found[name, batches]) / least:.2f}",
                 f"{statistics.median(ratios(found, name, batches, 'trainer')):.2f}",
                 "" if grown is None else f"{grown:.2f}",
                 f"{median(found, name, batches, 'memory'):.3f}",
