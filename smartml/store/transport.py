@@ -265,15 +265,23 @@ class Connection:
             return StoreReplyError(line[1:].decode(errors="replace"))
         if kind == _BULK:
             size = self._integer(line)
-            if size < 0:
-                return None
-            value = bytearray(size)
-            self._read_into([memoryview(value)])
-            return bytes(value)
+            return None if size < 0 else self._read_bytes(size)
         if kind == _ARRAY:
             count = self._integer(line)
             return None if count < 0 else [self.read_reply() for _ in range(count)]
         raise self._foreign(line)
+
+    def _read_bytes(self, size: int) -> bytes:
+        """Read so many bytes, and pass over the line end behind them."""
+        end = self._start + size
+        if end + 2 <= self._end and self._bytes.startswith(b"\r\n", end):
+            # The usual case: it is small, and came with what was read before.
+            value = bytes(self._buffer[self._start : end])
+            self._start = end + 2
+            return value
+        memory = bytearray(size)
+        self._read_into([memoryview(memory)])
+        return bytes(memory)
 
     def _read_statuses(self, count: int) -> list[Any]:
         """Read replies of which most, or all, say OK."""
