@@ -8,7 +8,8 @@ with a fresh server and fresh processes of its own:
 
 - ideal: a bare socket. The producer sends both tensors of a batch in one call and waits for both replies. The trainer
   knows how many batches come and how long each reply is: pipelined GETs, received straight into one array for samples
-  and one for targets, both reserved before; then `numpy.take` of a random permutation. It looks at no error;
+  and one for targets, both reserved before; then `numpy.take` of a random permutation. It looks at no error. Both
+  processes load what the feed's load;
 - doubling: the same into arrays that are copied to others of twice the size when they are full;
 - feed, keys: `Client.put_tensors` and `DataDownloader(sample_prefix=..., target_prefix=...)`;
 - feed, list: `TrainingDataUploader` and `DataDownloader(<name of the list>)`;
@@ -33,6 +34,7 @@ Reverb needs a Python of its own: `python3.11 -m venv V && V/bin/pip install dm-
 
 import argparse
 import contextlib
+import importlib
 import importlib.util
 import json
 import os
@@ -353,6 +355,8 @@ SIDES = {
 
 def connect() -> socket.socket:
     """Connect to the database, as a client in Python would."""
+    # In a process that has loaded no more than numpy each call into the kernel takes less than in one like the feed's.
+    importlib.import_module("smartml.feeds")
     host, port = os.environ["SSDB"].rsplit(":", 1)
     connected = socket.create_connection((host, int(port)))
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
