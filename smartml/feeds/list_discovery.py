@@ -14,7 +14,7 @@ from smartml.feeds.schemes import DataInfo
 from smartml.feeds.sources import list_sources
 from smartml.store import Database
 from smartml.store.dataset import decode_fields
-from smartml.store.keys import COMPLETE_FIELD, DatasetKeys
+from smartml.store.keys import COMPLETE_FIELD, TENSOR_NAMES_FIELD, DatasetKeys
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ class ListDiscovery:
         self._known: list[set[bytes]] = [set() for _ in self._lists]
         # What was not dealt with yet: places, in the order in which they were read.
         self._pending: dict[tuple[int, int], None] = {}
+        # Names of tensors, as datasets have them stored, among which are those that are looked for.
+        self._fitting_names: set[bytes | None] = set()
         # What is wrong with entries that were found.
         self._problems: dict[tuple[int, int], SmartMLError] = {}
         self._repeated: list[tuple[int, int]] = []
@@ -56,12 +58,24 @@ class ListDiscovery:
         if self._gone is None:
             self._pass_over_gone()
         self._read_lists()
-        hashes = self._database.hashes([DatasetKeys(self._entry(place)).metadata for place in self._pending])
-        found = [place for place, stored in zip(self._pending, hashes, strict=True) if COMPLETE_FIELD in stored]
-        for place, stored in zip(self._pending, hashes, strict=True):
-            problem = self._find_problem(self._entry(place), stored) if COMPLETE_FIELD in stored else None
-            if problem is not None:
-                self._problems[place] = problem
+        described = self._database.each(
+            [
+                (b"HMGET", DatasetKeys(self._entry(place)).metadata, COMPLETE_FIELD, TENSOR_NAMES_FIELD)
+                for place in self._pending
+            ]
+        )
+        found = []
+        for place, (complete, names) in zip(self._pending, described, strict=True):
+            if complete is None:
+                continue
+            found.append(place)
+            # Mostly all datasets of a list name the same tensors.
+            if names not in self._fitting_names:
+                problem = self._find_problem(self._entry(place), names)
+                if problem is None:
+                    self._fitting_names.add(names)
+                else:
+                    self._problems[place] = problem
         self._incomplete = self._incomplete + 1 if len(found) < len(self._pending) else 0
         if self._incomplete >= _IDLE_BEFORE_LOOK_UP and self._incomplete & (self._incomplete - 1) == 0:
             self._pass_over_gone()
@@ -113,10 +127,10 @@ class ListDiscovery:
         source, position = place
         return self._entries[source][position]
 
-    def _find_problem(self, entry: bytes, stored: dict[bytes, bytes]) -> SmartMLError | None:
+    def _find_problem(self, entry: bytes, stored_names: bytes | None) -> SmartMLError | None:
         text = entry.decode(errors="replace")
         try:
-            _, names = decode_fields(stored, text)
+            _, names = decode_fields({} if stored_names is None else {TENSOR_NAMES_FIELD: stored_names}, text)
         except MetadataError as error:
             return error
         for name in self._tensor_names:

@@ -7,7 +7,7 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-from smartml.errors import ArgumentTypeError, ArgumentValueError, StoreConnectionError, StoreError
+from smartml.errors import ArgumentTypeError, ArgumentValueError, StoreError
 from smartml.feeds.pace import ProducerPace
 from smartml.feeds.pending import PendingLimit, UploaderStats, WhenFull
 from smartml.feeds.presence import note_uploader
@@ -138,21 +138,13 @@ class TrainingDataUploader:
         if self._limit is not None:
             self._limit.put(self.client, dataset)
         else:
-            self._put(dataset)
+            self.client.put_new_on_list(self.list_name, dataset)
         if self._pace is not None:
             self._pace.count(self.client.database, len(dataset.get_tensor(self.sample_name)))
         self.stats.batches += 1
         level = logging.INFO if self.verbose else logging.DEBUG
         logger.log(level, "put batch %d of %s", self.batch_idx, self.list_name)
         self.batch_idx += 1
-
-    def _put(self, dataset: Dataset) -> None:
-        self.client.put_dataset(dataset)
-        try:
-            self.client.append_to_list(self.list_name, dataset)
-        except StoreConnectionError:
-            # Whether the entry arrived is unknown; a second one is harmless, since feeds count a dataset once.
-            self.client.append_to_list(self.list_name, dataset)
 
     def _make_dataset(self, samples: Any, targets: Any) -> Dataset:
         if self._token_owner != os.getpid():

@@ -36,23 +36,33 @@ class DatasetCommands(Session):
         self._put(dataset, self._keys.dataset(checked_dataset(dataset).get_name(), write=True))
 
     def _put(self, dataset: Dataset, keys: DatasetKeys) -> None:
-        fields = dataset.encoded_fields()
-        if not fields:
-            raise ArgumentValueError(f"dataset {dataset.get_name()!r} is empty: add a tensor or metadata first")
-        values = {keys.tensor(name): tensors.encode(dataset.get_tensor(name)) for name in dataset.get_tensor_names()}
-        self._check_slot(keys, values)
-        metadata = [item for field in fields.items() for item in field]
+        *puts, completes = put_commands(dataset, keys)
+        tensor_keys = [keys.tensor(name) for name in dataset.get_tensor_names()]
+        self._check_slot(keys, tensor_keys)
 
         def replace(tensor_names: bytes | None) -> Sequence[Command]:
-            stale = set(_known_tensors(tensor_names, keys)) - set(values)
-            return [
-                (b"UNLINK", keys.metadata, *sorted(stale)),
-                *((b"SET", key, value) for key, value in values.items()),
-                (b"HSET", keys.metadata, *metadata, COMPLETE_FIELD, b"1"),
-            ]
+            stale = set(_known_tensors(tensor_names, keys)).difference(tensor_keys)
+            return [(b"UNLINK", keys.metadata, *sorted(stale)), *puts, completes]
 
         look = (b"HGET", keys.metadata, TENSOR_NAMES_FIELD)
         self._put_when_there_is_room(lambda: self._database.update(keys.metadata, look, replace))
+
+    def put_new_on_list(self, list_name: str, dataset: Dataset) -> None:
+        """Store a dataset of a name that nobody has used before, and append it to a list.
+
+        One round trip, and others see all of it or nothing; in a cluster, where the list may lie on another node, as
+        `put_dataset` and `append_to_list` do. Repeated when the connection breaks: the list may then name it twice.
+        Errors are those of `put_dataset`.
+        """
+        keys = self._keys.dataset(checked_dataset(dataset).get_name(), write=True)
+        list_key = self._keys.list(list_name, write=True)
+        append = (b"RPUSH", list_key, keys.entry)
+        if self._database.is_cluster:
+            self._put(dataset, keys)
+            self._put_when_there_is_room(lambda: self._database.commands(list_key, append))
+        else:
+            commands = [*put_commands(dataset, keys), append]
+            self._put_when_there_is_room(lambda: self._database.transaction(keys.metadata, *commands))
 
     def _check_slot(self, keys: DatasetKeys, tensor_keys: Iterable[bytes]) -> None:
         # A name that begins with a closing brace is no hash tag: the parts would lie on different nodes.
@@ -174,3 +184,18 @@ def _known_tensors(field: bytes | None, keys: DatasetKeys) -> list[bytes]:
 def _tensor_names(field: bytes | None, keys: DatasetKeys) -> list[str]:
     fields = {} if field is None else {TENSOR_NAMES_FIELD: field}
     return decode_fields(fields, keys.metadata.decode(errors="replace"))[1]
+
+
+def put_commands(dataset: Dataset, keys: DatasetKeys) -> list[Command]:
+    """Return the commands that store a dataset: a SET for each of its tensors, then the HSET that completes it.
+
+    Raises ArgumentValueError when it is empty.
+    """
+    fields = dataset.encoded_fields()
+    if not fields:
+        raise ArgumentValueError(f"dataset {dataset.get_name()!r} is empty: add a tensor or metadata first")
+    names = dataset.get_tensor_names()
+    return [
+        *((b"SET", keys.tensor(name), tensors.encode(dataset.get_tensor(name))) for name in names),
+        (b"HSET", keys.metadata, *(item for field in fields.items() for item in field), COMPLETE_FIELD, b"1"),
+    ]

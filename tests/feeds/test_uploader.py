@@ -96,21 +96,24 @@ def test_forked_processes_never_overwrite_each_other(make_uploader, served):
     assert sorted(served()) == [1, 2, 3]
 
 
-def test_an_append_without_an_answer_is_repeated_and_counts_once(make_uploader, served, monkeypatch):
+def test_a_batch_that_was_put_twice_since_its_answer_was_lost_counts_once(make_uploader, served, client):
     uploader = make_uploader()
-    append = uploader.client.append_to_list
-    answers = iter([StoreConnectionError("lost")])
-
-    def lose_the_first_answer(*arguments):
-        append(*arguments)
-        for error in answers:
-            raise error
-
-    monkeypatch.setattr(uploader.client, "append_to_list", lose_the_first_answer)
     uploader.put_batch(numbers(1))
+    # What a repeated transaction leaves behind: the same dataset, and its name once more.
+    client.database.command("RPUSH", "training_data", client.database.command("LINDEX", "training_data", "0"))
 
     assert uploader.client.get_list_length("training_data") == 2
     assert served() == [1]
+
+
+def test_a_batch_and_its_entry_are_put_together(make_uploader, command_counts):
+    uploader = make_uploader()
+    uploader.put_batch(numbers(1), numbers(2))
+    command_counts()
+
+    uploader.put_batch(numbers(1), numbers(2))
+
+    assert command_counts() == {"multi": 1, "set": 2, "hset": 1, "rpush": 1, "exec": 1}
 
 
 def test_a_batch_that_failed_may_be_put_again(make_uploader, served, monkeypatch):
@@ -120,7 +123,7 @@ def test_a_batch_that_failed_may_be_put_again(make_uploader, served, monkeypatch
         raise StoreConnectionError("lost")
 
     with monkeypatch.context() as broken:
-        broken.setattr(uploader.client, "append_to_list", fail)
+        broken.setattr(uploader.client, "put_new_on_list", fail)
         with pytest.raises(StoreConnectionError):
             uploader.put_batch(numbers(1))
     uploader.put_batch(numbers(1))
