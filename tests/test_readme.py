@@ -59,7 +59,7 @@ def test_keras_snippet_trains_on_every_backend(folder, monkeypatch, backend):
 
 
 def test_epochs_snippet_ends_with_its_producer(folder):
-    (folder / "trainer.py").write_text(snippet_with("feed.epochs") + "print(feed.num_samples, 'samples')\n")
+    (folder / "trainer.py").write_text(snippet_with("producers_done") + "print(feed.num_samples, 'samples')\n")
 
     done = run(FILES["experiment.py"], folder)
 
@@ -67,8 +67,25 @@ def test_epochs_snippet_ends_with_its_producer(folder):
     assert (folder / "quickstart/trainer/trainer.out").read_text() == "3200 samples\n"
 
 
+def test_checkpoint_snippet_can_be_gone_on_with(folder):
+    pytest.importorskip("torch", reason="needs the package torch")
+    resume = re.search(r"`(feed\.load_state_dict.*?)`", README.read_text())[1]
+    check = "print(feed.epoch, feed.num_samples > 0, next(iter(feed))[0].shape)\n"
+    (folder / "trainer.py").write_text(f"{snippet_with('state_dict')}\n{resume}\n{check}")
+
+    done = run(FILES["experiment.py"], folder)
+
+    assert done.returncode == 0, done.stderr
+    assert (folder / "quickstart/trainer/trainer.out").read_text().startswith("-1 True torch.Size([32,")
+
+
 def test_no_snippet_is_left_out():
-    tested = [*FILES.values(), snippet_with("import keras"), snippet_with("feed.epochs")]
+    tested = [
+        *FILES.values(),
+        snippet_with("import keras"),
+        snippet_with("producers_done"),
+        snippet_with("state_dict"),
+    ]
     assert sorted(tested) == sorted(SNIPPETS)
 
 
