@@ -22,6 +22,9 @@ SmartMLError
 │   ├── FeedTimeoutError (TimeoutError)   no samples, or no room, in time: check the names and the other side
 │   ├── SampleMismatchError (ValueError)  an arriving tensor does not fit the training set
 │   └── RecordingError                    a recording cannot be written, read or replayed: name another folder
+├── PipelineError                         streams and the stores that they read and fill
+│   ├── SpentSourceError                  a source that can be read once was to be read again: give one that begins anew
+│   └── StateError (ValueError)           a saved state does not belong to the chain: build the chain it was saved from
 └── ExperimentError                       what an experiment describes and starts
     ├── LaunchError                       a program could not be started: fix the command
     │   └── ProgramNotFoundError (FileNotFoundError)  no such program: fix its name, or the PATH
@@ -126,6 +129,18 @@ class SampleMismatchError(FeedError, ValueError):
 
 class RecordingError(FeedError):
     """A recorded stream cannot be written, read or replayed; the message says what is in the way."""
+
+
+class PipelineError(SmartMLError):
+    """A stream, or a store of samples that it reads or fills, cannot go on."""
+
+
+class SpentSourceError(PipelineError):
+    """A source that can be read only once was to be read a second time."""
+
+
+class StateError(PipelineError, ValueError):
+    """A saved state does not fit the chain it was given to, or none can be told."""
 
 
 class ExperimentError(SmartMLError):
