@@ -272,6 +272,9 @@ class _Handover:
         executor = self._work.executor
         if executor is None:
             executor = self._pool = ThreadPoolExecutor(self._work.max_workers, "smartml-async_map")
+        elif _is_of(executor, "concurrent.futures.process", "ProcessPoolExecutor"):
+            # Where processes are forked, they should be there before our thread is: its locks would be copied as held.
+            executor.submit(int)
         # dask computes equal calls once, unless it is told that they may differ.
         is_futures = isinstance(executor, Executor)
         self._submit: Callable[..., Any] = executor.submit if is_futures else partial(executor.submit, pure=False)
@@ -306,10 +309,9 @@ class _Handover:
                 if self._is_stopping:
                     return
                 self._is_reading = True
-            chunk = list(islice(self._items, size))
+            chunk, failure = self._pull(size)
             if not chunk:
-                self._is_reading = False
-                return
+                break
             last, item = chunk[-1]
             with gate:
                 self._is_reading = False
@@ -325,9 +327,25 @@ class _Handover:
                     put((numbers, future))
             if not is_ordered:
                 future.add_done_callback(partial(_put, put, numbers))
+            if failure is not None or len(chunk) < size:
+                break
             if last + 1 >= note_at:
                 self._anchors.note(last + 1, self._stage.oldest)
                 note_at = last + 1 + spacing
+        self._is_reading = False
+        if failure is not None:
+            raise failure
+
+    def _pull(self, size: int) -> tuple[list[tuple[int, Any]], BaseException | None]:
+        """Read so many items; fewer if upstream ends, or fails: then with its error."""
+        chunk: list[tuple[int, Any]] = []
+        try:
+            for pair in islice(self._items, size):
+                chunk.append(pair)
+        # It is raised behind what was read before.
+        except BaseException as error:  # noqa: BLE001
+            return chunk, error
+        return chunk, None
 
     # The reader's thread
 
@@ -413,8 +431,10 @@ def _nothing() -> None:
 
 
 def _is_executor(given: Any) -> bool:
-    if isinstance(given, Executor):
-        return True
-    # A client can only come from a module that was imported; importing it takes seconds.
-    distributed = sys.modules.get("distributed")
-    return distributed is not None and isinstance(given, distributed.Client)
+    return isinstance(given, Executor) or _is_of(given, "distributed", "Client")
+
+
+def _is_of(given: Any, module: str, name: str) -> bool:
+    """Tell whether an object is of a class. Only a module that was imported can have made it; importing takes long."""
+    found = sys.modules.get(module)
+    return found is not None and isinstance(given, getattr(found, name))

@@ -402,7 +402,8 @@ class Step(Composable):
     @property
     def arguments(self) -> tuple[Any, ...]:
         """What the step was built with."""
-        return self._args
+        # A plain step's first one is the generator function that it is named for.
+        return self._args[1:] if self._kind is Plain else self._args
 
 
 class Loop(Step):
