@@ -36,9 +36,9 @@ def seed_of_pass(seed: Seed | None, rng: Any) -> int:
     same ones whenever the generator began the same.
     """
     if seed is not None:
-        # random.Random takes no integers of numpy's.
+        # random.Random takes no integers of numpy's, and in Python 3.10 no bytearray.
         plain = operator.index(seed) if hasattr(seed, "__index__") else seed
-        return random.Random(plain).getrandbits(_PASS_SEED_BITS)
+        return random.Random(bytes(plain) if isinstance(plain, bytearray) else plain).getrandbits(_PASS_SEED_BITS)
     if rng is None:
         return randbits(_PASS_SEED_BITS)
     return int(rng.getrandbits(_PASS_SEED_BITS))
