@@ -24,7 +24,9 @@ SmartMLError
 │   └── RecordingError                    a recording cannot be written, read or replayed: name another folder
 ├── PipelineError                         streams and the stores that they read and fill
 │   ├── SpentSourceError                  a source that can be read once was to be read again: give one that begins anew
-│   └── StateError (ValueError)           a saved state does not belong to the chain: build the chain it was saved from
+│   ├── StateError (ValueError)           a saved state does not belong to the chain: build the chain it was saved from
+│   ├── KeyNotFoundError (KeyError)       a store of samples has nothing under that key: fix the key
+│   └── ShardFormatError (ValueError)     a stored shard or value is damaged: write it again, or delete it
 └── ExperimentError                       what an experiment describes and starts
     ├── LaunchError                       a program could not be started: fix the command
     │   └── ProgramNotFoundError (FileNotFoundError)  no such program: fix its name, or the PATH
@@ -141,6 +143,14 @@ class SpentSourceError(PipelineError):
 
 class StateError(PipelineError, ValueError):
     """A saved state does not fit the chain it was given to, or none can be told."""
+
+
+class KeyNotFoundError(PipelineError, KeyError):
+    """A store of samples has nothing under the key."""
+
+
+class ShardFormatError(PipelineError, ValueError):
+    """A stored shard or value is cut off, damaged, or of another format than the store's."""
 
 
 class ExperimentError(SmartMLError):
