@@ -161,7 +161,8 @@ class FilesystemStore:
 class SquirrelStore(FilesystemStore):
     """Keeps each shard, a list of samples, in a gzip file `<key>.gz` below `url`, as squirrel-core does.
 
-    For what else holds, and the arguments, see FilesystemStore; a shard has to fit into memory.
+    For what else holds, and the arguments, see FilesystemStore; a shard has to fit into memory. Shards are set in the
+    folder itself only; those in folders below, from other writers, are read under keys with slashes.
     """
 
     _suffix = ".gz"
@@ -185,6 +186,12 @@ class SquirrelStore(FilesystemStore):
         ArgumentValueError for samples that cannot be written; nothing is stored then.
         """
         name, path = self._place(key)
+        if "/" in name:
+            # It would be stored, and then missing from keys().
+            raise ArgumentValueError(
+                f"{name!r:.200} cannot be the key of a shard to set, since keys() lists none below a folder: open "
+                f"another store at {self.url}/{name.rpartition('/')[0]}"
+            )
         shard = value if isinstance(value, list) else [value]
         self._replace(
             name, path, lambda beside: self._shards.serialize_shard_to_file(shard, beside, fs=self.fs, **kwargs)

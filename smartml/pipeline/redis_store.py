@@ -19,9 +19,9 @@ from smartml.store.dataset_commands import fetch_datasets, unlink_datasets
 from smartml.store.fullness import put_when_there_is_room
 from smartml.store.keys import OWN_PREFIX, KeyNames, checked_name
 
-# The type bits of metadata whose values come back as Python's own numbers; the others stay numpy's.
+# Numbers of these dtypes come back as Python's own, those of others as numpy's.
 _PLAIN_DTYPES = ("int64", "uint64", "float64")
-# Fields of metadata hold these; other numbers become tensors without dimensions.
+# Numbers of these dtypes are metadata; others become tensors without dimensions.
 _METADATA_DTYPES = (*_PLAIN_DTYPES, "int32", "uint32", "float32")
 # So often is a value looked for that is listed, but was of the other kind each time.
 _ATTEMPTS = 10

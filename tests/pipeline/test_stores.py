@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from servers import Server
+from servers import Cluster, Server
 
 from smartml import Client, Dataset
 from smartml.errors import (
@@ -67,6 +67,11 @@ def number_of(value):
     """Return the number in the only sample of a value, which a store of shards returns in an iterator."""
     (sample,) = value if hasattr(value, "__next__") else [value]
     return sample["n"]
+
+
+def folder_of(store):
+    """Return where a store of files lies on its file system."""
+    return fsspec.core.url_to_fs(store.url)[1]
 
 
 # The law of all stores
@@ -180,7 +185,7 @@ def test_another_store_at_the_same_place_sees_the_same(make_store, kind):
 
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_a_clean_store_is_empty(make_store, kind):
-    for key in ("a", "b[x]*", "c/d"):
+    for key in ("a", "b[x]*", "c d"):
         make_store(kind).set({"n": 1}, key)
 
     cleaned = make_store(kind, clean=True)
@@ -254,16 +259,34 @@ def test_odd_names_are_keys_like_others(file_store, key):
     assert file_store.keys() == sorted([key, "other"])
 
 
-def test_slashes_in_keys_make_folders(file_store):
-    file_store.set({"n": 1}, "train/a/1")
-    file_store.set({"n": 2}, "top")
+@pytest.mark.parametrize("kind", ["files", "files on memory://"])
+def test_slashes_in_keys_make_folders(make_store, kind):
+    store = make_store(kind)
+    store.set({"n": 1}, "train/a/1")
+    store.set({"n": 2}, "top")
 
-    assert number_of(file_store.get("train/a/1")) == 1
-    assert file_store.keys(nested=True) == ["top", "train/a/1"]
-    assert file_store.keys(nested=False) == ["top"]
+    assert store.get("train/a/1") == {"n": 1}
+    assert store.keys() == ["top", "train/a/1"]
+    assert store.keys(nested=False) == ["top"]
     # Folders are no values.
     with pytest.raises(KeyNotFoundError):
-        file_store.get("train")
+        store.get("train")
+    make_store(kind, clean=True)
+    assert store.keys() == []
+
+
+@pytest.mark.parametrize("kind", ["shards", "shards in JSON on memory://"])
+def test_shards_in_folders_are_read_but_not_set(make_store, kind):
+    store = make_store(kind)
+    store.set({"n": 1}, "top")
+    store.fs.makedirs(f"{folder_of(store)}/train")
+    store.fs.cp_file(f"{folder_of(store)}/top.gz", f"{folder_of(store)}/train/a.gz")
+
+    assert store.keys() == ["top"]
+    assert store.keys(nested=True) == ["top", "train/a"]
+    assert list(store.get("train/a")) == [{"n": 1}]
+    with pytest.raises(ArgumentValueError, match=r"'train/b' cannot be the key of a shard to set.*st.*ore.*/train"):
+        store.set({"n": 2}, "train/b")
 
 
 @pytest.mark.parametrize(
@@ -306,7 +329,7 @@ def test_a_value_that_cannot_be_written_leaves_nothing_and_the_old_one_as_it_was
             file_store.set([{"n": 2}, object()], key)
 
     assert number_of(file_store.get("kept")) == 1
-    assert len(file_store.fs.find(file_store._root)) == 1
+    assert len(file_store.fs.find(folder_of(file_store))) == 1
 
 
 DIES_WHILE_WRITING = """
@@ -715,6 +738,20 @@ def test_datasets_of_other_programs_are_read(client, redis_store):
     back = redis_store.get("a")
 
     assert back["names"] == ["x", "y"] and back["numbers"].tolist() == [1, 2]
+
+
+def test_redis_may_be_a_cluster(tmp_path):
+    with Cluster(tmp_path) as cluster, RedisStore(cluster.address) as store:
+        keys = [store.set({"n": number, "x": np.full(3, number)}) for number in range(10)]
+        keys.append(store.set(np.zeros(2), "array"))
+        store.set({"n": 10}, "array")
+
+        assert store.keys() == keys
+        assert [store.get(key)["n"] for key in keys] == list(range(11))
+
+        RedisStore(cluster.address, clean=True).close()
+        assert store.keys() == []
+        assert not any(node.dbsize() for node in cluster.nodes)
 
 
 FILL = """
