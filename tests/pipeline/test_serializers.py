@@ -378,6 +378,22 @@ def test_another_format_is_an_error(serializer, tmp_path, content):
         list(reading(serializer, tmp_path / "a.gz"))
 
 
+def test_shards_larger_than_what_is_read_at_once_come_back(serializer, tmp_path):
+    rng = np.random.default_rng(0)
+    samples = [{"n": number, "x": rng.random(size)} for number, size in enumerate([10, 300_000, 0, 150_000, 7])]
+    serializer.serialize_shard_to_file(samples, str(tmp_path / "a.gz"))
+
+    assert (tmp_path / "a.gz").stat().st_size > 3_000_000
+    assert same(list(reading(serializer, tmp_path / "a.gz")), samples)
+
+
+def test_gzip_files_in_a_row_are_one_shard(serializer, tmp_path):
+    serializer.serialize_shard_to_file(SAMPLES, str(tmp_path / "a.gz"))
+    serializer.serialize_shard_to_file(SAMPLES[:1], str(tmp_path / "a.gz"), mode="ab")
+
+    assert same(list(reading(serializer, tmp_path / "a.gz")), [*SAMPLES, SAMPLES[0]])
+
+
 def test_samples_before_the_damage_come_out_first(serializer, shard):
     samples = gzip.decompress(shard.read_bytes())
     shard.write_bytes(gzip.compress(samples[:-5]))
