@@ -8,7 +8,19 @@ import pytest
 OPTIONAL = [
     *("torch", "keras", "tensorflow", "jax", "mpi4py", "smartredis", "dask", "distributed"),
     *("matplotlib", "xarray", "zarr", "ml_dtypes", "pandas", "bokeh", "grpc", "google.protobuf", "fsspec", "yaml"),
-    *("websockets", "pydantic", "tokenizers", "sklearn", "fastapi", "uvicorn", "pytest", "hypothesis"),
+    *(
+        "msgpack",
+        "tqdm",
+        "numba",
+        "websockets",
+        "pydantic",
+        "tokenizers",
+        "sklearn",
+        "fastapi",
+        "uvicorn",
+        "pytest",
+        "hypothesis",
+    ),
 ]
 
 # Fails every import of an optional package as if it were not installed, and lists what was tried.
@@ -37,10 +49,31 @@ def run(code):
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("module", ["smartml", "smartml.store", "smartml.feeds", "smartml.experiment", "smartml.cli"])
+@pytest.mark.parametrize(
+    "module",
+    ["smartml", "smartml.store", "smartml.feeds", "smartml.pipeline", "smartml.experiment", "smartml.cli"],
+)
 def test_importing_asks_for_no_optional_package(module):
     # redis looks for packages of its own (a faster parser, telemetry); what we ask for ourselves is what counts.
     assert run(f"import {module}; print(*tried)") == [""]
+
+
+@pytest.mark.parametrize("module", ["smartml", "smartml.pipeline"])
+def test_what_takes_long_to_import_is_left_until_it_is_used(module):
+    slow = ("numpy", "redis", "rich", "psutil", "asyncio", "multiprocessing")
+    assert run(f"import sys, {module}; print(*(name for name in {slow} if name in sys.modules))") == [""]
+
+
+def test_rooms_and_names_are_there_when_they_are_asked_for():
+    code = """
+import smartml
+print(smartml.pipeline.IterableSource, smartml.errors.SmartMLError, "Client" in dir(smartml))
+from smartml import *
+print(Client, hasattr(smartml, "nothing"), hasattr(smartml.pipeline, "nothing"))
+"""
+    first, second = run(code)
+    assert first.startswith("<class 'smartml.pipeline.sources.IterableSource'>")
+    assert second == "<class 'smartml.store.client.Client'> False False"
 
 
 def test_importing_starts_no_thread_and_no_process_and_configures_no_logging():

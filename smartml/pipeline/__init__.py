@@ -1,21 +1,51 @@
-"""Lazily chained iterables: sources, steps, and passes that can be resumed at any item."""
+"""Lazily chained iterables: sources, steps, passes that can be resumed at any item, and stores of samples."""
 
+from typing import TYPE_CHECKING
+
+from smartml.lazy import lazy_names as _lazy_names
 from smartml.pipeline.mixing import IterableSamplerSource, Multiplexer, MultiplexingStrategy, Schedule
 from smartml.pipeline.policies import ErrorPolicy, Raise, Retry, Skip
 from smartml.pipeline.sources import FilePathGenerator, IterableSource
+from smartml.pipeline.stores import AbstractStore, MemoryStore
 from smartml.pipeline.stream import Composable, Pass
 
+if TYPE_CHECKING:
+    from smartml.pipeline.file_stores import FilesystemStore, SquirrelStore
+    from smartml.pipeline.metrics import MetricsConf
+    from smartml.pipeline.redis_store import RedisStore
+    from smartml.pipeline.serializers import JsonSerializer, MessagepackSerializer, SquirrelSerializer
+
 __all__ = [
+    "AbstractStore",
     "Composable",
     "ErrorPolicy",
     "FilePathGenerator",
+    "FilesystemStore",
     "IterableSamplerSource",
     "IterableSource",
+    "JsonSerializer",
+    "MemoryStore",
+    "MessagepackSerializer",
+    "MetricsConf",
     "Multiplexer",
     "MultiplexingStrategy",
     "Pass",
     "Raise",
+    "RedisStore",
     "Retry",
     "Schedule",
     "Skip",
+    "SquirrelSerializer",
+    "SquirrelStore",
 ]
+
+# These need numpy or a database, which take longer to import than all the rest.
+__getattr__, __dir__ = _lazy_names(
+    __name__,
+    {
+        "smartml.pipeline.file_stores": ("FilesystemStore", "SquirrelStore"),
+        "smartml.pipeline.metrics": ("MetricsConf",),
+        "smartml.pipeline.redis_store": ("RedisStore",),
+        "smartml.pipeline.serializers": ("JsonSerializer", "MessagepackSerializer", "SquirrelSerializer"),
+    },
+)

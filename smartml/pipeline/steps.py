@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from importlib import import_module
 from itertools import count, islice, repeat
 from time import perf_counter
 from typing import Any
@@ -287,8 +286,9 @@ def barred(source: Iterable[Any], keywords: dict[str, Any]) -> Iterator[Any]:
 def rate_meter(window_size: int, conf: Any) -> Any:
     """Return a meter for one pass; `conf` None stands for the defaults."""
     # Imported where it is used: it needs numpy, which takes longer to import than this package.
-    meters = import_module("smartml.pipeline.metrics")
-    return meters.RateMeter(window_size, meters.MetricsConf if conf is None else conf)
+    from smartml.pipeline import metrics
+
+    return metrics.RateMeter(window_size, metrics.MetricsConf if conf is None else conf)
 
 
 def monitored(

@@ -20,6 +20,7 @@ What smartml keeps for itself begins with `.smartml.`:
                                                     `max_pending`)
     .smartml.found.<group>.<stream>                 a list: which batches the replicas of a trainer have found, and
     .smartml.epochs.<group>.<stream>                a list: of which of them each epoch consists (feeds/snapshots.py)
+    .smartml.samples.<prefix>                       a sorted set: the keys of a RedisStore, in their order
     .smartml.rate.<l>                               a hash of counters: `put`; `used <group>` and `needed <group>` for
                                                     every group (`samples_per_insert`)
 """
