@@ -202,4 +202,9 @@ class SharedEpochs:
                     return False
             end = Epoch(self._findings, (), is_end=True)
             agreed = [self._snapshots.agree_on_epoch(self.number + 1, end)]
+        if agreed[0].is_end and self.waiting:
+            logger.warning(
+                "%d batches of this replica's share were not served: there was no room for them before the last epoch",
+                len(self.waiting),
+            )
         return agreed[0].is_end

@@ -30,8 +30,9 @@ class _DataGenerator(DataDownloader, data.IterableDataset):  # type: ignore[type
     """A feed of torch tensors. Samples are first fetched when they are asked for, by the process that asks."""
 
     def __init__(self, **kwargs: Any) -> None:
-        # Unless told otherwise, processes of torch.distributed are each other's replicas.
+        # Whether this process has found out that it is a DataLoader's worker.
         self._is_worker = False
+        # Unless told otherwise, processes of torch.distributed are each other's replicas.
         self._is_told = "replica_rank" in kwargs or "num_replicas" in kwargs
         # In a DataLoader with workers, the process that builds the feed never sees a sample.
         DataDownloader.__init__(self, **{**kwargs, "init_samples": False})
@@ -58,6 +59,18 @@ class _DataGenerator(DataDownloader, data.IterableDataset):  # type: ignore[type
             self._take_share()
         return super().__iter__()
 
+    def __len__(self) -> int:
+        """Number of batches in the running pass; of all workers together, where workers serve them."""
+        if self._share is None:
+            return self.lead_epoch(self._loading_workers, is_served=False)
+        return super().__len__()
+
+    def batch(self, number: int) -> Any:
+        """Copy batch `number` of the running pass, as `DataDownloader.batch` does: of this process, not its workers."""
+        if self._share is None:
+            self._take_share()
+        return super().batch(number)
+
     def _find_worker(self) -> None:
         worker = data.get_worker_info()
         if worker is not None and not self._is_worker:
@@ -80,7 +93,7 @@ class _DataGenerator(DataDownloader, data.IterableDataset):  # type: ignore[type
     def lead_epoch(self, workers: int, *, is_served: bool) -> int:
         """Begin an epoch that so many workers are to serve, unless one is begun and not served; return its batches.
 
-        Waits until there is a batch for each worker; raises FeedTimeoutError as `init_samples` does.
+        Waits until there is a batch for each replica; raises FeedTimeoutError as `init_samples` does.
         """
         if self._share is not None or self._loading_workers != workers:
             self._take_share(None, workers, is_led=True)
@@ -138,9 +151,9 @@ class DynamicDataGenerator(_DataGenerator):
 class DataLoader(data.DataLoader[Any]):
     """torch's DataLoader for these generators: batches come from the generator, workers live as long as the loader.
 
-    With `num_workers` processes, each fetches and serves its own share of the samples, in batches of its own; all have
-    the same number of batches in an epoch. With 0 the calling process does. An epoch begins when a batch is there for
-    every worker: that is waited for where it is asked for, as by the generator alone.
+    With `num_workers` processes, each fetches and serves its own share of the samples, in batches of its own; the
+    workers of every replica together serve as many in an epoch. With 0 the calling process does. Where an epoch is
+    asked for, its beginning is waited for, as by the generator alone: that a batch is there for every replica.
     """
 
     def __init__(self, dataset: _DataGenerator, **kwargs: Any) -> None:

@@ -198,7 +198,18 @@ def test_a_loader_with_workers_knows_the_length_of_the_running_epoch(producer, m
 
     producer.put(numbers(5))
 
-    assert [len(loader), len(list(loader)), len(loader)] == [5, 6, 6]
+    assert [len(loader), len(list(loader)), len(loader.dataset)] == [5, 6, 6]
+
+
+def test_a_feed_whose_samples_workers_held_can_serve_them_itself(producer, make_loader):
+    for value in range(4):
+        producer.put(numbers(value))
+    loader = make_loader(2, batch_size=1)
+    assert served(loader) == [0, 1, 2, 3]
+
+    assert loader.dataset.batch(3).tolist() == [3]
+    assert served(loader.dataset) == [0, 1, 2, 3]
+    assert served(loader) == [0, 1, 2, 3]
 
 
 def test_the_feed_makes_the_batches(make_feed):
