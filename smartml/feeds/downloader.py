@@ -315,9 +315,9 @@ class DataDownloader(GrowingSet):
                 "the samples are held by the workers of a DataLoader: torchdata's StatefulDataLoader asks them for "
                 "their states"
             )
-        needs_samples = self._delete_after is not None or self._keeping.capacity is not None
-        if needs_samples and with_samples is False:
+        if with_samples is False and not self._can_read_again:
             raise ArgumentValueError("with a capacity or delete_after, samples cannot be read again: with_samples=True")
+        has_samples = with_samples or not self._can_read_again
         if self._consumer is not None:
             self._consumer.checkpoint()
         return {
@@ -329,7 +329,7 @@ class DataDownloader(GrowingSet):
             "passes": self._passes.state_dict(),
             "pace": None if self._pace is None else self._pace.state_dict(),
             "supply": None if self._supply is None else self._supply.state_dict(),
-            "samples": self._set.state_dict() if self._set is not None and (with_samples or needs_samples) else None,
+            "samples": self._set.state_dict() if self._set is not None and has_samples else None,
         }
 
     def _identity(self) -> dict[str, Any]:

@@ -342,11 +342,21 @@ class GrowingSet:
             terms = Terms(self.num_replicas, self._loading_workers, self._batching, self._keeping.capacity)
             share = Share(name, self._share, terms)
         # What another replica, or the process that this feed was copied from, has read or used is not its own.
-        self._supply = Supply(database, scheme, self.producers, share, self._make_consumer())
+        self._supply = Supply(
+            database, scheme, self.producers, share, self._make_consumer(), is_read_again=self._can_read_again
+        )
         note_consumer(database)
         if self._pace is not None:
             self._pace.begin(database, self._paced_list, self.batch_size * self.num_replicas * self._loading_workers)
         return True
+
+    @property
+    def _can_read_again(self) -> bool:
+        """Whether what is held is all that came, and stays in the database."""
+        if self._supply is not None:
+            # A feed that has left its group deletes no more, and yet has deleted before.
+            return self._supply.is_read_again
+        return self._delete_after is None and self._keeping.capacity is None
 
     def _is_info_there(self, info: DataInfo) -> bool:
         return not self._info_is_published or download_info(info, self.client, self.producers)

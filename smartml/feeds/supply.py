@@ -40,6 +40,7 @@ class Supply:
         producers: Sequence[str],
         share: Share | None,
         consumer: Consumer | None,
+        is_read_again: bool,
     ) -> None:
         self._database, self._scheme, self._producers = database, scheme, producers
         self._discovery: Discovery = make_discovery(database, scheme, producers)
@@ -49,7 +50,9 @@ class Supply:
         if share is not None:
             snapshots = Snapshots(database, share.name)
             self.epochs = SharedEpochs(database, self._discovery, snapshots, share.number, share.terms)
-        # What has joined the training set, in this order: rows of source, position, and number of samples.
+        # Where samples can be read again, what has joined the training set, in this order: source, position, number of
+        # samples. Streams without end need no list of all that ever came.
+        self.is_read_again = is_read_again
         self._joined: list[tuple[int, int, int]] = []
 
     def look(self) -> list[Arrival]:
@@ -66,7 +69,8 @@ class Supply:
             self._discovery.confirm(places_of(settled))
         else:
             self.epochs.settle(settled)
-        self._joined += [(*arrival.place, count) for arrival, count in zip(joined, rows, strict=True)]
+        if self.is_read_again:
+            self._joined += [(*arrival.place, count) for arrival, count in zip(joined, rows, strict=True)]
         if self.consumer is not None:
             self.consumer.receive([arrival.place for arrival in settled])
             self.consumer.pass_over(self._discovery.take_repeated())

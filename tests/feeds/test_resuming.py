@@ -239,6 +239,18 @@ def test_nothing_is_lost_between_two_checkpoints(producer, make, client):
     assert stored(client) == 0
 
 
+def test_who_has_left_a_group_still_keeps_its_samples_in_the_state(producer, make, client):
+    put(producer, [0, 1, 2])
+    first = make(delete_after="read")
+    first.leave_group()
+    assert stored(client) == 0
+
+    second = make(init_samples=False)
+    second.load_state_dict(first.state_dict())
+
+    assert sorted(flat(one_pass(second))) == [0, 1, 2]
+
+
 # Replicas
 
 
