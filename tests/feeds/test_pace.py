@@ -56,6 +56,52 @@ def test_a_trainer_that_waits_goes_on_when_samples_arrive(make_uploader, make_pa
     assert feed.waits.seconds > 0
 
 
+@pytest.mark.parametrize("policy", ["fifo", "reservoir", "firo"])
+def test_what_replaces_samples_in_the_middle_of_a_pass_is_served_in_their_place(
+    policy, make_uploader, make_paced_feed, in_background
+):
+    uploader = make_uploader()
+    uploader.put_batch(numbers(0, 1, 2, 3))
+    feed = make_paced_feed(capacity=4, policy=policy, samples_per_insert=RateLimit(1, tolerance=0), wait_timeout_s=20)
+    served = []
+    # The second batch of the second pass has to wait for samples to arrive.
+    trainer = in_background(lambda: served.extend(one_pass(feed) for _ in range(2)))
+    wait_until(lambda: feed.waits.number)
+
+    uploader.put_batch(numbers(4, 5, 6, 7))
+    trainer.join(20)
+
+    assert sorted(flat(served[0])) == [0, 1, 2, 3]
+    assert [len(batch) for batch in served[1]] == [2, 2]
+    assert set(flat(served[1])) <= set(range(8))
+    assert (feed.num_samples, feed.stats.arrived, feed.stats.used) == (4, 8, 8)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_replicas_that_wait_in_the_middle_of_a_pass_get_their_share(
+    rank, make_uploader, make_paced_feed, in_background
+):
+    uploader = make_uploader()
+    uploader.put_batch(numbers(0, 1))
+    uploader.put_batch(numbers(2, 3))
+    limit = RateLimit(1, tolerance=0)
+    feeds = [
+        make_paced_feed(replica_rank=number, num_replicas=2, samples_per_insert=limit, wait_timeout_s=20)
+        for number in (0, 1)
+    ]
+    feed = feeds[rank]
+    trainer = in_background(lambda: [one_pass(feed) for _ in range(3)])
+    wait_until(lambda: feed.waits.number)
+
+    uploader.put_batch(numbers(4, 5))
+    uploader.put_batch(numbers(6, 7))
+    trainer.join(20)
+
+    # The third epoch is over what had come by its beginning.
+    assert feed.num_samples == 4
+    assert feed.epoch == 2
+
+
 def test_a_trainer_waits_for_producers_that_know_of_no_limit(client, make_plain_feed, in_background):
     client.put_tensor("points_0", numbers(1, 2))
     feed = make_plain_feed(sample_prefix="points", samples_per_insert=2, wait_timeout_s=20)
