@@ -76,7 +76,8 @@ def test_checkpoint_snippet_can_be_gone_on_with(folder):
     done = run(FILES["experiment.py"], folder)
 
     assert done.returncode == 0, done.stderr
-    assert (folder / "quickstart/trainer/trainer.out").read_text().startswith("-1 True torch.Size([32,")
+    written = (folder / "quickstart/trainer/trainer.out").read_text()
+    assert written.startswith("-1 True torch.Size([32,"), (folder / "quickstart/trainer/trainer.err").read_text()
 
 
 def test_no_snippet_is_left_out():

@@ -1,6 +1,6 @@
 """Arrays in checkpoints: as bytes, so that whatever reads a checkpoint needs no more than plain Python types.
 
-`torch.load` refuses numpy arrays, and bytes can be read by everything.
+`torch.load` refuses numpy arrays by default, and bytes that are empty: a packed array never is.
 """
 
 from typing import Any

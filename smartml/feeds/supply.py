@@ -87,7 +87,7 @@ class Supply:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was dealt with, and in what order it joined."""
-        state: dict[str, Any] = {"joined": np.array(self._joined, "<i8").reshape(-1, 3).tobytes()}
+        state: dict[str, Any] = {"joined": self._joined[:]}
         if self.epochs is not None:
             state["epochs"] = self.epochs.state_dict()
         else:
@@ -98,7 +98,7 @@ class Supply:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where another one was. Raises FeedError when the database no longer knows of it."""
-        self._joined = [tuple(row) for row in np.frombuffer(state["joined"], "<i8").reshape(-1, 3).tolist()]
+        self._joined = [(source, position, rows) for source, position, rows in state["joined"]]
         if self.epochs is not None:
             self.epochs.load_state_dict(state["epochs"])
         else:

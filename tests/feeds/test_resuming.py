@@ -401,3 +401,20 @@ def test_killed_at_any_moment_a_trainer_loses_nothing_and_uses_nothing_twice(
     assert epoch == 8
     assert Counter(flat(used)) == Counter(flat(expected))
     assert used == expected
+
+
+@needs("torch")
+@pytest.mark.parametrize("arguments", [{}, {"delete_after": "checkpoint"}, {"capacity": 3, "policy": "fifo"}])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_state_is_read_by_torch_load_as_it_is(sampler, arguments, producer, make, tmp_path):
+    import torch
+
+    feed = make(**arguments, **SAMPLERS[sampler], init_samples=False)
+    states = [feed.state_dict()]
+    put(producer, [0, 1, 2])
+    one_pass(feed)
+    states.append(feed.state_dict())
+
+    for state in states:
+        torch.save(state, tmp_path / "state")
+        make(**arguments, **SAMPLERS[sampler], init_samples=False).load_state_dict(torch.load(tmp_path / "state"))
