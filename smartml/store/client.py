@@ -18,6 +18,7 @@ from smartml.store.address import (
 from smartml.store.admin_commands import AdminCommands
 from smartml.store.database import Database
 from smartml.store.dataset_commands import DatasetCommands
+from smartml.store.index import Announcer
 from smartml.store.keys import KeyNames, checked_name
 from smartml.store.list_commands import ListCommands
 from smartml.store.tensor_commands import TensorCommands
@@ -87,6 +88,7 @@ class Client(TensorCommands, DatasetCommands, ListCommands, AdminCommands):
         self._logger_name = logger_name
         self._keys = keys
         self._database = Database(settings)
+        self._announcer = None if self._database.is_cluster else Announcer()
         logger.debug("%s: connected to %s", logger_name, self._database.address)
 
     @classmethod

@@ -216,15 +216,26 @@ class Database:
 
     # Values
 
-    def set_values(self, values: Mapping[bytes, Value]) -> None:
-        """Store values in one round trip per server."""
+    def set_values(
+        self, values: Mapping[bytes, Value], ahead: bytes = b"", behind: bytes = b"", count: int = 0
+    ) -> list[Any]:
+        """Store values in one round trip per server.
+
+        A single server runs further commands, idempotent and encoded, in the same round trip: those ahead tell it to
+        give no replies, those behind have so many, which are returned, errors as StoreReplyError among them. When one
+        ahead is refused, it is not known what else was.
+        """
         if self._cluster is not None:
             self.each([(b"SET", key, value) for key, value in values.items()])
-            return
-        replies = self._pool(self.address).store(values) if values else []
+            return []
+        if not values:
+            return []
+        replies = self._pool(self.address).store(values, ahead, behind, count)
+        others = replies[len(values) :] if count else []
         # The way of every put: replies are looked at one by one only where there is an error among them.
         if StoreReplyError in map(type, replies):
-            self._checked(replies, list(values))
+            self._checked(replies[: len(values)], list(values))
+        return others
 
     def fetch(self, keys: Sequence[bytes]) -> list[Memory | None]:
         """Read many values, each into fresh memory that the caller owns; None where the key does not exist.

@@ -23,6 +23,8 @@ What smartml keeps for itself begins with `.smartml.`:
     .smartml.samples.<prefix>                       a sorted set: the keys of a RedisStore, in their order
     .smartml.rate.<l>                               a hash of counters: `put`; `used <group>` and `needed <group>` for
                                                     every group (`samples_per_insert`)
+    .smartml.index.<P stem>                         a string: which tensors of the names `<stem>_<a>_<b>` were put
+                                                    (store/index.py)
 """
 
 from dataclasses import dataclass, replace
@@ -138,6 +140,11 @@ def uploaders_key(list_key: bytes) -> bytes:
 def rate_key(list_name: str) -> bytes:
     """Key of the counters by which producers and trainers of a list keep step."""
     return OWN_PREFIX + b"rate." + list_name.encode()
+
+
+def index_key(stem: bytes) -> bytes:
+    """Key of the index of a stem."""
+    return OWN_PREFIX + b"index." + stem
 
 
 def split_entities(text: str) -> tuple[str, ...]:

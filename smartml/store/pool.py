@@ -47,9 +47,14 @@ class ConnectionPool:
         """
         return self.use(Connection.execute, commands, idempotent=idempotent)
 
-    def store(self, values: Mapping[bytes, Value]) -> list[Any]:
-        """Set each key to its value; return the replies, errors as StoreReplyError among them."""
-        return self.use(Connection.store, values, idempotent=True)
+    def store(
+        self, values: Mapping[bytes, Value], ahead: bytes = b"", behind: bytes = b"", count: int = 0
+    ) -> list[Any]:
+        """Set each key to its value; return the replies, errors as StoreReplyError among them.
+
+        The rest is as for `Connection.store`.
+        """
+        return self.use(Connection.store, values, ahead, behind, count, idempotent=True)
 
     def fetch(self, keys: Sequence[bytes]) -> list[Memory | StoreReplyError | None]:
         """Read the values of many keys, each into fresh memory; None where there is none."""

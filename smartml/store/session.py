@@ -8,6 +8,7 @@ from typing import SupportsIndex, TypeVar
 from smartml.errors import ArgumentTypeError, ArgumentValueError, NotFoundError
 from smartml.store.database import Database
 from smartml.store.fullness import put_when_there_is_room
+from smartml.store.index import Announcer
 from smartml.store.keys import KeyNames
 
 Result = TypeVar("Result")
@@ -18,6 +19,8 @@ class Session:
 
     _database: Database
     _keys: KeyNames
+    # Tells feeds what is put; None in a cluster.
+    _announcer: Announcer | None
 
     def _poll(self, check: Callable[[], bool], poll_frequency_ms: int, num_tries: int) -> bool:
         """Check up to `num_tries` times, `poll_frequency_ms` apart; return at once when the check holds."""

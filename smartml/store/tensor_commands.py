@@ -15,6 +15,8 @@ from smartml.errors import (
     TensorNotFoundError,
 )
 from smartml.store.descriptions import read_descriptions
+from smartml.store.fullness import is_refused_as_full
+from smartml.store.index import Announcement
 from smartml.store.keys import checked_name
 from smartml.store.session import Session
 from smartml.store.transport import Value
@@ -30,7 +32,10 @@ class TensorCommands(Session):
         uint64, bool, complex64/128; any memory layout and byte order. Raises ArgumentTypeError for anything else,
         StoreFullError when a full database had no room for it in the client's `full_timeout_s`.
         """
-        self._set_values({self._keys.tensor(name, write=True): tensors.encode(data)})
+        key = self._keys.tensor(name, write=True)
+        value = tensors.encode(data)
+        news = self._announcer.announce(key) if self._announcer is not None else None
+        self._set_values({key: value}, news)
 
     def put_tensors(self, data: Mapping[str, Any]) -> None:
         """Store many arrays, each as `put_tensor` does, in one round trip.
@@ -42,10 +47,26 @@ class TensorCommands(Session):
                 f"put_tensors takes a mapping of names to arrays, not {type(data).__name__}: {data!r:.80}"
             )
         keys = [self._keys.tensor(name, write=True) for name in data]
-        self._set_values(dict(zip(keys, tensors.encode_all(data.values()), strict=True)))
+        values = dict(zip(keys, tensors.encode_all(data.values()), strict=True))
+        news = self._announcer.announce_all(keys) if self._announcer is not None else None
+        self._set_values(values, news)
 
-    def _set_values(self, values: Mapping[bytes, Value]) -> None:
-        self._put_when_there_is_room(lambda: self._database.set_values(values))
+    def _set_values(self, values: Mapping[bytes, Value], news: Announcement | None = None) -> None:
+        if news is None or self._announcer is None:
+            self._put_when_there_is_room(lambda: self._database.set_values(values))
+        elif news.ahead:
+            try:
+                self._database.set_values(values, news.ahead)
+            except StoreReplyError as refusal:
+                if not is_refused_as_full(refusal):
+                    self._announcer.speak_up()
+                self._put_when_there_is_room(lambda: self._database.set_values(values))
+        else:
+            behind, count = news.behind, len(news.stems)
+            replies = self._put_when_there_is_room(
+                lambda: self._database.set_values(values, behind=behind, count=count)
+            )
+            self._announcer.learn(self._database, news, replies)
 
     def get_tensor(self, name: str, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Fetch an array; with `out`, straight into memory that the caller owns.

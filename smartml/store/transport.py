@@ -159,10 +159,16 @@ class Connection:
             part = pieces[first : first + _MAX_PIECES]
             self._send(part, sum(map(len, part)))
 
-    def store(self, values: Mapping[bytes, Value]) -> list[Any]:
-        """Set each key to its value; return the replies, errors as StoreReplyError among them."""
+    def store(
+        self, values: Mapping[bytes, Value], ahead: bytes = b"", behind: bytes = b"", count: int = 0
+    ) -> list[Any]:
+        """Set each key to its value; return the replies, errors as StoreReplyError among them.
+
+        `ahead` and `behind` hold further encoded commands: those behind have so many replies, which come last, those
+        ahead none (CLIENT REPLY SKIP). With commands ahead, errors are raised.
+        """
         pieces: list[Piece] = []
-        size, line_end = 0, b""
+        size, line_end = 0, ahead
         for key, value in values.items():
             payload, end = value if isinstance(value, tuple) else (memoryview(value), b"")
             payload_size = payload.nbytes
@@ -174,8 +180,17 @@ class Connection:
             if len(pieces) > _MAX_PIECES - 3:
                 self._send(pieces, size)
                 pieces, size = [], 0
+        line_end += behind
         self._send([*pieces, line_end], size + len(line_end))
-        return self._read_statuses(len(values))
+        replies = self._read_statuses(len(values))
+        for _ in range(count):
+            replies.append(self.read_reply())
+        if ahead:
+            for reply in replies:
+                # It may answer what should have no answer. Then there are more to come: the connection is done with.
+                if isinstance(reply, StoreReplyError):
+                    raise reply
+        return replies
 
     def _send_bytes(self, request: bytes) -> None:
         """Send what lies in one piece: cheaper than to have the kernel gather it."""

@@ -13,6 +13,7 @@
 #include <strings.h>
 
 #include "layout.h"
+#include "names.h"
 #include "redis_api.h"
 
 /* Tensors that are not sent as bytes are made here, and no larger than the server's own default for one string. */
@@ -20,6 +21,9 @@
 
 /* The only state outside keys, and about models, which clients cut into chunks: RedisAI's default, 511 MiB. */
 static long long model_chunk_size = 511LL * 1024 * 1024;
+
+/* Before the stem, in the name of its index. */
+#define INDEX_PREFIX ".smartml.index."
 
 /* ================================================================ errors */
 
@@ -59,6 +63,40 @@ static Holding look(Key *key, const unsigned char **value, size_t *size) {
 
 static int reply_text(Context *context, const char *text) {
     return RedisReplyWithStringBuffer(context, text, strlen(text));
+}
+
+/* ================================================================ index */
+
+/* Tell whether somebody follows an index: made it, with a header. */
+static bool is_followed(Context *context, String *name) {
+    /* Open for writing: a look in vain must neither count as a miss nor be told to anybody. */
+    Key *key = RedisOpenKey(context, name, KEY_READ | KEY_WRITE);
+    bool followed = false;
+    if (key != NULL && RedisKeyType(key) == KEY_TYPE_STRING) {
+        size_t size;
+        const char *bytes = RedisStringDMA(key, &size, KEY_READ);
+        followed = bytes != NULL && size >= NAMES_HEADER_SIZE && memcmp(bytes, NAMES_MAGIC, strlen(NAMES_MAGIC)) == 0;
+    }
+    RedisCloseKey(key);
+    return followed;
+}
+
+/* Append a record of what was set to the index of its stem, where somebody follows that (smartml/store/index.py).
+ *
+ * It is a hint, whose loss the put must not suffer from: failures are passed over. */
+static void announce(Context *context, const String *key) {
+    size_t size;
+    const char *name = RedisStringPtrLen(key, &size);
+    NamesParts parts;
+    if (!names_split(name, size, &parts)) return;
+    /* There the index would belong to another server, mostly. */
+    if (RedisGetContextFlags(context) & CONTEXT_CLUSTER) return;
+    String *index = RedisCreateString(context, INDEX_PREFIX, strlen(INDEX_PREFIX));
+    if (RedisStringAppendBuffer(context, index, name, parts.stem_size) != REDIS_OK) return;
+    if (!is_followed(context, index)) return;
+    unsigned char record[NAMES_RECORD_SIZE];
+    names_write_record(&parts, record);
+    RedisCall(context, "APPEND", "!sb", index, (const char *)record, sizeof record);
 }
 
 /* ================================================================ AI.TENSORSET */
@@ -154,6 +192,7 @@ static const char *parse_tensor(Context *context, String **argv, int argc, Strin
 /* AI.TENSORSET key type [dimension ...] [BLOB bytes | VALUES value ...]
  *
  * Without BLOB and VALUES all elements are 0. Replaces a tensor, and its time to live, but no value of another kind.
+ * Where somebody follows the stem of its name, the index of that is told.
  * Reply: OK. Complexity: O(1) for BLOB (the bytes are not copied), else O(elements). */
 static int tensor_set(Context *context, String **argv, int argc) {
     RedisAutoMemory(context);
@@ -168,6 +207,7 @@ static int tensor_set(Context *context, String **argv, int argc) {
     if (RedisStringSet(key, value) != REDIS_OK) return fail(context, "ERR the key cannot be written");
     RedisNotifyKeyspaceEvent(context, NOTIFY_STRING, "set", argv[1]);
     RedisReplicate(context, "SET", "ss", argv[1], value);
+    announce(context, argv[1]);
     return RedisReplyWithSimpleString(context, "OK");
 }
 

@@ -13,12 +13,15 @@ typedef struct RedisModuleCtx Context;
 typedef struct RedisModuleString String;
 typedef struct RedisModuleKey Key;
 typedef struct RedisModuleCommand CommandHandle;
+typedef struct RedisModuleCallReply CallReply;
 typedef int (*CommandFunction)(Context *context, String **argv, int argc);
 
 enum { REDIS_OK = 0, REDIS_ERROR = 1, REDIS_API_VERSION = 1 };
 enum { KEY_READ = 1 << 0, KEY_WRITE = 1 << 1 };
 enum { KEY_TYPE_EMPTY = 0, KEY_TYPE_STRING = 1 };
 enum { NOTIFY_STRING = 1 << 3 };
+/* Of the flags of a context: the server is part of a cluster. */
+enum { CONTEXT_CLUSTER = 1 << 5 };
 
 /* How a command uses its key, for access control: flags of a key specification. */
 enum {
@@ -72,6 +75,7 @@ typedef struct {
     X(REQUIRED, void, Log, (Context * context, const char *level, const char *format, ...))                  \
     X(REQUIRED, void, AutoMemory, (Context * context))                                                       \
     X(REQUIRED, Key *, OpenKey, (Context * context, String * name, int mode))                                \
+    X(REQUIRED, void, CloseKey, (Key * key))                                                                 \
     X(REQUIRED, int, KeyType, (Key * key))                                                                   \
     X(REQUIRED, char *, StringDMA, (Key * key, size_t * size, int mode))                                     \
     X(REQUIRED, int, StringSet, (Key * key, String * value))                                                 \
@@ -81,6 +85,8 @@ typedef struct {
     X(OPTIONAL, void, TrimStringAllocation, (String * string))                                               \
     X(REQUIRED, int, StringToLongLong, (const String *string, long long *number))                            \
     X(REQUIRED, int, StringToDouble, (const String *string, double *number))                                 \
+    X(REQUIRED, int, GetContextFlags, (Context * context))                                                   \
+    X(REQUIRED, CallReply *, Call, (Context * context, const char *command, const char *format, ...))        \
     X(REQUIRED, int, Replicate, (Context * context, const char *command, const char *format, ...))           \
     X(REQUIRED, int, NotifyKeyspaceEvent, (Context * context, int type, const char *event, String * key))    \
     X(REQUIRED, int, ReplyWithSimpleString, (Context * context, const char *text))                           \

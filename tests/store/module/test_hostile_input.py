@@ -17,7 +17,8 @@ ROUNDS = 60
 COMMANDS_PER_ROUND = 250
 SANITIZERS = "-g -fsanitize=address,undefined -fno-sanitize-recover=all"
 
-KEYS = (b"a", b"b", b"c", b"")
+# Two of them end in numbers, and are told to those who follow.
+KEYS = (b"a", b"b_7", b"b_007_4294967294", b"")
 NAMES = (b"FLOAT", b"DOUBLE", b"INT8", b"UINT8", b"INT64", b"uint16", b"BOOL", b"STRING", b"FLOAT64", b"")
 NUMBERS = (b"0", b"1", b"1", b"2", b"2", b"3", b"5", b"-1", b"256", b"1e3", b"nan", b"-inf", b"4294967296", b"x", b"")
 LARGE_NUMBERS = (b"9223372036854775807", b"9223372036854775808", b"4611686018427387904", b"67108865")

@@ -5,9 +5,12 @@ import pytest
 import redis
 
 from smartml import Client
+from smartml.store.index import make_header
+from smartml.store.keys import index_key
 from smartml.store.module import find_module
 
 ARRAY = np.arange(12, dtype="f4").reshape(3, 4)
+INDEX = index_key(b"points")
 CALL = ("AI.TENSORSET", "t", "FLOAT", 3, 4, "BLOB", ARRAY.tobytes())
 
 pytestmark = pytest.mark.skipif(find_module() is None, reason="needs the tensor module (smartml module build)")
@@ -53,8 +56,26 @@ def test_a_transaction_is_replicated_as_one(with_module, start_server, eventuall
         assert copied.get("u") == raw.get("u")
 
 
+def test_what_an_index_is_told_is_replicated_too(with_module, start_server, eventually):
+    primary, raw = with_module
+    replica = start_server("--replicaof", "127.0.0.1", str(primary.port))
+    with redis.Redis(port=replica.port) as copied:
+        eventually(lambda: copied.info("replication")["master_link_status"] == "up")
+        raw.set(INDEX, make_header())
+
+        raw.execute_command("AI.TENSORSET", "points_0", "INT8", 1)
+        with raw.pipeline(transaction=True) as together:
+            together.execute_command("AI.TENSORSET", "points_3_1", "INT8", 1)
+            together.execute()
+
+        eventually(lambda: copied.exists("points_3_1"))
+        assert raw.strlen(INDEX) == 24
+        eventually(lambda: copied.get(INDEX) == raw.get(INDEX))
+
+
 def test_an_append_only_file_and_a_snapshot_need_no_module(with_module, start_server, eventually):
     server, raw = with_module
+    raw.set(INDEX, make_header())
     raw.execute_command(*CALL)
     raw.save()
     raw.config_set("appendonly", "yes")
@@ -62,13 +83,18 @@ def test_an_append_only_file_and_a_snapshot_need_no_module(with_module, start_se
         lambda: not any(raw.info("persistence")[f"aof_rewrite_{state}"] for state in ("in_progress", "scheduled"))
     )
     raw.execute_command("AI.TENSORSET", "later", "INT8", 1, "VALUES", 7)
-    stored = raw.get("t")
+    raw.execute_command("AI.TENSORSET", "points_3", "INT8", 1)
+    stored, index = raw.get("t"), raw.get(INDEX)
     server.kill()
 
-    for options, keys in ((("--appendonly", "yes", "--appendfilename", "a.aof"), {b"t", b"later"}), ((), {b"t"})):
+    for options, keys in (
+        (("--appendonly", "yes", "--appendfilename", "a.aof"), {b"t", b"later", b"points_3", INDEX}),
+        ((), {b"t", INDEX}),
+    ):
         again = start_server("--dbfilename", "d.rdb", *options)
         with redis.Redis(port=again.port) as plain:
             plain.ping()
             assert set(plain.keys()) == keys
             assert plain.get("t") == stored
+            assert plain.get(INDEX) == (index if b"later" in keys else index[:8])
         again.kill()
