@@ -115,13 +115,16 @@ class KeyDiscovery:
             has_news = self._announced.is_any_covered and self._read_indices()
         asked = self._announced.asked
         has_news |= len(asked) > 0 and self._ask(asked)
-        waiting = self._find_waiting() if has_news or self._is_some_waiting or len(doubted) else NOBODY
+        ends, waiting = self._next, NOBODY
+        if has_news or self._is_some_waiting or len(doubted):
+            ends = self._announced.ends()
+            waiting = np.flatnonzero(ends > self._next)
         # What was announced, and is not there, was most likely deleted.
         self._is_due[doubted] = True
         if len(asked) or is_full_look:
             self._look_for_gaps(slice(None) if is_full_look else asked, waiting)
         self._is_some_waiting = len(waiting) > 0
-        return self._list_places(waiting) if len(waiting) else NOWHERE
+        return self._list_places(waiting, ends) if len(waiting) else NOWHERE
 
     # By index
 
@@ -185,14 +188,13 @@ class KeyDiscovery:
 
     # What is found
 
-    def _find_waiting(self) -> Numbers:
-        return np.flatnonzero(self._announced.ends() > self._next)
-
-    def _list_places(self, sources: Numbers) -> Places:
-        """Return the places of all that waits of these sources."""
-        first = self._next[sources]
-        counts = self._announced.ends()[sources] - first
-        if self._has_holes[sources].any():
+    def _list_places(self, sources: Numbers, ends: Numbers) -> Places:
+        """Return the places of all that waits of these sources, whose rows end so far."""
+        first = self._next
+        if len(sources) < len(first):
+            first, ends = first[sources], ends[sources]
+        counts = ends - first
+        if self._has_holes.any() and self._has_holes[sources].any():
             iterations = [
                 [number for number in range(start, start + count) if number not in self._gone[source]]
                 for source, start, count in zip(sources.tolist(), first.tolist(), counts.tolist(), strict=True)
@@ -357,9 +359,12 @@ class KeyDiscovery:
         else:
             np.maximum.at(self._next, sources, ends)
             sources = np.unique(sources)
-        for source in sources[self._has_holes[sources]].tolist():
-            self._go_on(source, int(self._next[source]))
-        self._is_reported[sources] = False
+        # Mostly there are none, and to look at all costs less than at some.
+        if self._has_holes.any():
+            for source in sources[self._has_holes[sources]].tolist():
+                self._go_on(source, int(self._next[source]))
+        if self._is_reported.any():
+            self._is_reported[sources] = False
         self._catch_up(sources)
 
     def dealt_with(self) -> list[Intervals]:
