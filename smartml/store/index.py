@@ -71,16 +71,13 @@ def make_header() -> bytes:
 
 
 class Announcement(NamedTuple):
-    """What travels with a put: further commands, as they are sent.
+    """Commands that travel behind a put, as they are sent, and what their replies will tell of.
 
-    Those ahead of it are answered by nothing at all. They cost the least, and may tell of a tensor just before it is
-    there. To those behind it belong the stems that they speak of, each with the bytes that are appended to its index; a
-    command that appends none asks whether the stem is followed.
+    That is, for each, a stem and the bytes that are appended to its index; none where it is asked who follows.
     """
 
-    ahead: bytes = b""
-    behind: bytes = b""
-    stems: Sequence[tuple[bytes, int]] = ()
+    request: bytes
+    stems: Sequence[tuple[bytes, int]]
 
 
 class Announcer:
@@ -94,22 +91,27 @@ class Announcer:
         # Whether this server lets us tell it that no replies are wanted.
         self._may_be_silent = True
 
-    def announce(self, key: bytes) -> Announcement | None:
-        """Return what to send with a put of this key; None, mostly, where nobody follows."""
-        now = time.monotonic()
-        # The way of every put: less than to split the key where nobody follows, and one short command else.
-        root = key.rstrip(_NUMBERS)
-        if self._ask_at.get(root, now) > now:
-            start = self._followed.get(root)
-            if start is None:
-                return None
-            parts = split_key(key)
-            if parts is not None and parts[0] == root and self._may_be_silent:
-                return Announcement(b"%b%b\r\n" % (start, _RECORD.pack(parts[1], parts[2])))
-        return self._announce((key,), now)
+    def tell(self, key: bytes) -> bytes | None:
+        """Return what to send ahead of a put of this key, which has no reply: nothing, mostly, where nobody follows.
 
-    def announce_all(self, keys: Collection[bytes]) -> Announcement | None:
-        """Return what to send with a put of all these keys."""
+        It costs the least, and may tell of a tensor just before that is there. None when it is time for an
+        announcement with replies.
+        """
+        now = time.monotonic()
+        # The way of every put: less than to split the key where nobody follows.
+        root = key.rstrip(_NUMBERS)
+        if self._ask_at.get(root, now) <= now:
+            return b"" if split_key(key) is None else None
+        start = self._followed.get(root)
+        if start is None:
+            return b""
+        parts = split_key(key)
+        if parts is None or parts[0] != root or not self._may_be_silent:
+            return None
+        return start + _RECORD.pack(parts[1], parts[2]) + b"\r\n"
+
+    def announce(self, keys: Collection[bytes]) -> Announcement | None:
+        """Return what to send behind a put of these keys; None, mostly, where nobody follows."""
         now = time.monotonic()
         for root in {key.rstrip(_NUMBERS) for key in keys}:
             if root in self._followed or self._ask_at.get(root, now) <= now:
@@ -137,9 +139,7 @@ class Announcer:
         ]
         commands += [(b"EXISTS", index_key(stem)) for stem in asked]
         sizes = [(stem, RECORD_SIZE * len(some)) for stem, some in records.items()]
-        return Announcement(
-            behind=b"".join(map(encode_command, commands)), stems=[*sizes, *((stem, 0) for stem in asked)]
-        )
+        return Announcement(b"".join(map(encode_command, commands)), [*sizes, *((stem, 0) for stem in asked)])
 
     def learn(self, database: Database, announcement: Announcement, replies: Sequence[Any]) -> None:
         """Take note of the replies: who is followed from now on, and who no more."""

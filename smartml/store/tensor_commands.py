@@ -16,7 +16,6 @@ from smartml.errors import (
 )
 from smartml.store.descriptions import read_descriptions
 from smartml.store.fullness import is_refused_as_full
-from smartml.store.index import Announcement
 from smartml.store.keys import checked_name
 from smartml.store.session import Session
 from smartml.store.transport import Value
@@ -33,9 +32,14 @@ class TensorCommands(Session):
         StoreFullError when a full database had no room for it in the client's `full_timeout_s`.
         """
         key = self._keys.tensor(name, write=True)
-        value = tensors.encode(data)
-        news = self._announcer.announce(key) if self._announcer is not None else None
-        self._set_values({key: value}, news)
+        values: dict[bytes, Value] = {key: tensors.encode(data)}
+        ahead = self._announcer.tell(key) if self._announcer is not None else b""
+        if ahead == b"":
+            self._set_values(values)
+        elif ahead is None:
+            self._set_and_announce(values)
+        else:
+            self._set_and_tell(values, ahead)
 
     def put_tensors(self, data: Mapping[str, Any]) -> None:
         """Store many arrays, each as `put_tensor` does, in one round trip.
@@ -47,26 +51,29 @@ class TensorCommands(Session):
                 f"put_tensors takes a mapping of names to arrays, not {type(data).__name__}: {data!r:.80}"
             )
         keys = [self._keys.tensor(name, write=True) for name in data]
-        values = dict(zip(keys, tensors.encode_all(data.values()), strict=True))
-        news = self._announcer.announce_all(keys) if self._announcer is not None else None
-        self._set_values(values, news)
+        self._set_and_announce(dict(zip(keys, tensors.encode_all(data.values()), strict=True)))
 
-    def _set_values(self, values: Mapping[bytes, Value], news: Announcement | None = None) -> None:
+    def _set_values(self, values: Mapping[bytes, Value]) -> None:
+        self._put_when_there_is_room(lambda: self._database.set_values(values))
+
+    def _set_and_announce(self, values: Mapping[bytes, Value]) -> None:
+        """Set values, and tell those who follow; learn who that is."""
+        news = self._announcer.announce(values) if self._announcer is not None else None
         if news is None or self._announcer is None:
-            self._put_when_there_is_room(lambda: self._database.set_values(values))
-        elif news.ahead:
-            try:
-                self._database.set_values(values, news.ahead)
-            except StoreReplyError as refusal:
-                if not is_refused_as_full(refusal):
-                    self._announcer.speak_up()
-                self._put_when_there_is_room(lambda: self._database.set_values(values))
-        else:
-            behind, count = news.behind, len(news.stems)
-            replies = self._put_when_there_is_room(
-                lambda: self._database.set_values(values, behind=behind, count=count)
-            )
-            self._announcer.learn(self._database, news, replies)
+            self._set_values(values)
+            return
+        behind, count = news.request, len(news.stems)
+        replies = self._put_when_there_is_room(lambda: self._database.set_values(values, behind=behind, count=count))
+        self._announcer.learn(self._database, news, replies)
+
+    def _set_and_tell(self, values: Mapping[bytes, Value], ahead: bytes) -> None:
+        """Set values behind commands that have no replies, or without these where they, or values, are refused."""
+        try:
+            self._database.set_values(values, ahead)
+        except StoreReplyError as refusal:
+            if not is_refused_as_full(refusal) and self._announcer is not None:
+                self._announcer.speak_up()
+            self._set_values(values)
 
     def get_tensor(self, name: str, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Fetch an array; with `out`, straight into memory that the caller owns.
