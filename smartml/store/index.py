@@ -42,6 +42,7 @@ _ZERO = ord("0")
 _NUMBERS = b"_0123456789"
 # So often it is asked whether a stem is followed.
 _ASK_INTERVAL_S = 1.0
+_PUTS_LOOKED_AT = 64
 # Stems of which that is remembered; a program may well use a new one for each tensor.
 _MOST_STEMS = 1024
 
@@ -88,6 +89,8 @@ class Announcer:
         self._ask_at: dict[bytes, float] = {}
         # By stem that is followed: how the command begins that appends to its index.
         self._followed: dict[bytes, bytes] = {}
+        # Names of so many puts are looked at before that rests until then, while nobody follows.
+        self._left, self._rests_until = _PUTS_LOOKED_AT, 0.0
         # Whether this server lets us tell it that no replies are wanted.
         self._may_be_silent = True
 
@@ -98,8 +101,15 @@ class Announcer:
         announcement with replies.
         """
         now = time.monotonic()
-        # The way of every put: less than to split the key where nobody follows.
+        # The way of every put, and nearly nothing, where nobody follows.
+        if self._rests(now):
+            return b""
+        # Mostly the stem, at less than it takes to split the key.
         root = key.rstrip(_NUMBERS)
+        if root not in self._ask_at:
+            # Of more than two numbers the first belong to the stem.
+            head = key.rsplit(b"_", 2)[0]
+            root = head if len(head) > len(root) else root
         if self._ask_at.get(root, now) <= now:
             return b"" if split_key(key) is None else None
         start = self._followed.get(root)
@@ -113,10 +123,23 @@ class Announcer:
     def announce(self, keys: Collection[bytes]) -> Announcement | None:
         """Return what to send behind a put of these keys; None, mostly, where nobody follows."""
         now = time.monotonic()
-        for root in {key.rstrip(_NUMBERS) for key in keys}:
-            if root in self._followed or self._ask_at.get(root, now) <= now:
-                return self._announce(keys, now)
-        return None
+        return None if self._rests(now) else self._announce(keys, now)
+
+    def _rests(self, now: float) -> bool:
+        """Tell whether names need not be looked at: nobody follows, as those of many puts a moment ago have told.
+
+        Of many, since the stems that a program puts in turn must all be asked for.
+        """
+        if self._followed:
+            return False
+        if self._left == 0:
+            if now < self._rests_until:
+                return True
+            self._left = _PUTS_LOOKED_AT
+        self._left -= 1
+        if self._left == 0:
+            self._rests_until = now + _ASK_INTERVAL_S
+        return False
 
     def _announce(self, keys: Collection[bytes], now: float) -> Announcement | None:
         """Return commands whose replies tell who follows."""

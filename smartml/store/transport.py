@@ -183,8 +183,8 @@ class Connection:
         line_end += behind
         self._send([*pieces, line_end], size + len(line_end))
         replies = self._read_statuses(len(values))
-        for _ in range(count):
-            replies.append(self.read_reply())
+        if count:
+            replies += [self.read_reply() for _ in range(count)]
         if ahead:
             for reply in replies:
                 # It may answer what should have no answer. Then there are more to come: the connection is done with.

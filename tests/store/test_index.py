@@ -139,6 +139,17 @@ def test_many_tensors_are_told_by_one_command_for_each_stem(telling_client, raw)
     assert raw.exists("x_3_1")
 
 
+def test_of_more_than_two_numbers_the_last_two_are_told(telling_client, raw):
+    follow(raw, b"points_1")
+    for rank in range(3):
+        telling_client.put_tensor(f"points_1_{rank}_0", ARRAY)
+        telling_client.put_tensor(f"points_2_{rank}_0", ARRAY)
+    telling_client.put_tensors({f"points_{group}_{rank}_1": ARRAY for group in (1, 2) for rank in range(2)})
+
+    assert records(raw, b"points_1") == [(1, 0), (2, 0), (0, 1), (1, 1)]
+    assert records(raw, b"points") == []
+
+
 @pytest.mark.parametrize("name", ["mesh", "points17", "points_", "{points_1}.x"])
 def test_other_names_are_told_nobody(name, telling_client, raw):
     telling_client.put_tensor(name, ARRAY)
