@@ -102,7 +102,7 @@ class Announcer:
         """
         now = time.monotonic()
         # The way of every put, and nearly nothing, where nobody follows.
-        if self._rests(now):
+        if not self._followed and self._rests(now):
             return b""
         # Mostly the stem, at less than it takes to split the key.
         root = key.rstrip(_NUMBERS)
@@ -123,15 +123,13 @@ class Announcer:
     def announce(self, keys: Collection[bytes]) -> Announcement | None:
         """Return what to send behind a put of these keys; None, mostly, where nobody follows."""
         now = time.monotonic()
-        return None if self._rests(now) else self._announce(keys, now)
+        return None if not self._followed and self._rests(now) else self._announce(keys, now)
 
     def _rests(self, now: float) -> bool:
-        """Tell whether names need not be looked at: nobody follows, as those of many puts a moment ago have told.
+        """Tell whether names need not be looked at where nobody follows, since those of many puts were a moment ago.
 
-        Of many, since the stems that a program puts in turn must all be asked for.
+        Of many, so that all stems that a program puts in turn are asked for.
         """
-        if self._followed:
-            return False
         if self._left == 0:
             if now < self._rests_until:
                 return True
