@@ -105,8 +105,8 @@ def ping(client: Client) -> Callable[[], object]:
     return lambda: client.database.commands(b"", (b"PING",))
 
 
-def measure_idle(client: Client, costs: Costs, ranks: int, rounds: int) -> dict[str, tuple[float, float]]:
-    """Return medians and means of looking in vain, by contestant."""
+def measure_idle(client: Client, costs: Costs, ranks: int, rounds: int) -> dict[str, tuple[float, float, float]]:
+    """Return medians and means of looking in vain, by contestant, and medians of what a PING beside them cost."""
     keys = [b"points_%d_999999" % rank for rank in range(ranks)]
     asked: dict[str, Callable[[], object]] = {
         "PING": ping(client),
@@ -114,6 +114,7 @@ def measure_idle(client: Client, costs: Costs, ranks: int, rounds: int) -> dict[
         "one EXISTS": client.database.prepare_count(keys),
     }
     found: dict[str, list[float]] = {}
+    beside: dict[str, float] = {}
     for name, put in producers(client).items():
         client.database.command("FLUSHALL")
         asked[name] = Feed(client, put, ranks, targets=False).update
@@ -123,8 +124,11 @@ def measure_idle(client: Client, costs: Costs, ranks: int, rounds: int) -> dict[
                 found.setdefault(contestant, []).append(costs.of(asked[contestant]))
             if name == "plain" and number in (0, 1):
                 found.setdefault("an EXISTS per key", []).append(costs.of(asked["an EXISTS per key"]))
+        beside[name] = statistics.median(found["PING"][-rounds:])
     kept = {name: values[WARM_UP:] or values for name, values in found.items()}
-    return {name: (statistics.median(values), statistics.mean(values)) for name, values in kept.items()}
+    return {
+        name: (statistics.median(values), statistics.mean(values), beside.get(name, 0)) for name, values in kept.items()
+    }
 
 
 def measure_news(client: Client, costs: Costs, ranks: int, put: Put, targets: bool) -> tuple[float, float]:
@@ -162,7 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what looking for new tensors costs.")
     parser.add_argument("--rounds", type=int, default=200)
     rounds = parser.parse_args().rounds
-    idle = Table(title="nothing new: CPU time of client and server (ms)")
+    idle = Table(title="nothing new: CPU time of client and server (ms; in brackets, so many PINGs)")
     news = Table(title="one new batch of every rank, found and confirmed (ms; in brackets, so many PINGs)")
     with Orchestrator(port=0) as database, Client(address=database.address) as client:
         costs = Costs(database.pid)
@@ -174,7 +178,7 @@ def main() -> None:
         for ranks in RANKS:
             found = measure_idle(client, costs, ranks, rounds)
             beside = [f"{found[name][0]:.3f}" for name in ("PING", "an EXISTS per key", "one EXISTS")]
-            medians = [f"{found[kind][0]:.3f} ({found[kind][0] / found['PING'][0]:.1f})" for kind in kinds]
+            medians = [f"{found[kind][0]:.3f} ({found[kind][0] / found[kind][2]:.1f})" for kind in kinds]
             idle.add_row(f"{ranks:,}", *beside, *medians, *(f"{found[kind][1]:.3f}" for kind in kinds))
             cells = []
             for put in producers(client).values():

@@ -122,7 +122,8 @@ class KeyDiscovery:
         # What was announced, and is not there, was most likely deleted.
         self._is_due[doubted] = True
         if len(asked) or is_full_look:
-            self._look_for_gaps(slice(None) if is_full_look else asked, waiting)
+            is_about_all = is_full_look or len(asked) == len(self._sources)
+            self._look_for_gaps(slice(None) if is_about_all else asked, waiting)
         self._is_some_waiting = len(waiting) > 0
         return self._list_places(waiting, ends) if len(waiting) else NOWHERE
 
