@@ -369,7 +369,7 @@ class KeyDiscovery:
         self._catch_up(sources)
 
     def dealt_with(self) -> list[Intervals]:
-        return [Intervals.joined([(0, iteration)]) for iteration in self._next]
+        return [Intervals.joined([(0, iteration)]) for iteration in self._next.tolist()]
 
     def resume(self, dealt_with: Sequence[Intervals]) -> None:
         for source, iterations in enumerate(dealt_with):
