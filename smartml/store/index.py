@@ -18,10 +18,11 @@ there is none, since it would mostly live on another server than the tensors.
 """
 
 import contextlib
+import itertools
 import secrets
 import struct
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from smartml.errors import StoreError
@@ -42,7 +43,10 @@ _ZERO = ord("0")
 _NUMBERS = b"_0123456789"
 # So often it is asked whether a stem is followed.
 _ASK_INTERVAL_S = 1.0
-_PUTS_LOOKED_AT = 64
+# Where nobody follows, names are looked at so often, and at every so many puts; the number is prime, so that all stems
+# that a program puts in turn have theirs.
+_LOOK_INTERVAL_S = 0.1
+_LOOK_STRIDE = 17
 # Stems of which that is remembered; a program may well use a new one for each tensor.
 _MOST_STEMS = 1024
 
@@ -89,8 +93,8 @@ class Announcer:
         self._ask_at: dict[bytes, float] = {}
         # By stem that is followed: how the command begins that appends to its index.
         self._followed: dict[bytes, bytes] = {}
-        # Names of so many puts are looked at before that rests until then, while nobody follows.
-        self._left, self._rests_until = _PUTS_LOOKED_AT, 0.0
+        # While nobody follows: puts since the names of one were looked at, and when those of the next are in any case.
+        self._unseen, self._look_at = 0, 0.0
         # Whether this server lets us tell it that no replies are wanted.
         self._may_be_silent = True
 
@@ -120,26 +124,27 @@ class Announcer:
             return None
         return start + _RECORD.pack(parts[1], parts[2]) + b"\r\n"
 
-    def announce(self, keys: Collection[bytes]) -> Announcement | None:
-        """Return what to send behind a put of these keys; None, mostly, where nobody follows."""
+    def announce(self, keys: Collection[bytes], *, is_due: bool = False) -> Announcement | None:
+        """Return what to send behind a put of these keys; None, mostly, where nobody follows, unless it is due."""
         now = time.monotonic()
-        return None if not self._followed and self._rests(now) else self._announce(keys, now)
+        if self._followed or is_due:
+            return self._announce(keys, now)
+        if self._rests(now):
+            return None
+        if len(keys) <= _LOOK_STRIDE:
+            return self._announce(keys, now)
+        # Some of many, others each time, are enough to learn who follows.
+        return self._announce(itertools.islice(keys, secrets.randbelow(_LOOK_STRIDE), None, _LOOK_STRIDE), now)
 
     def _rests(self, now: float) -> bool:
-        """Tell whether names need not be looked at where nobody follows, since those of many puts were a moment ago.
-
-        Of many, so that all stems that a program puts in turn are asked for.
-        """
-        if self._left == 0:
-            if now < self._rests_until:
-                return True
-            self._left = _PUTS_LOOKED_AT
-        self._left -= 1
-        if self._left == 0:
-            self._rests_until = now + _ASK_INTERVAL_S
+        """Tell whether the names of a put need not be looked at, where nobody follows."""
+        self._unseen += 1
+        if self._unseen < _LOOK_STRIDE and now < self._look_at:
+            return True
+        self._unseen, self._look_at = 0, now + _LOOK_INTERVAL_S
         return False
 
-    def _announce(self, keys: Collection[bytes], now: float) -> Announcement | None:
+    def _announce(self, keys: Iterable[bytes], now: float) -> Announcement | None:
         """Return commands whose replies tell who follows."""
         records: dict[bytes, list[bytes]] = {}
         asked: list[bytes] = []

@@ -37,7 +37,7 @@ class TensorCommands(Session):
         if ahead == b"":
             self._set_values(values)
         elif ahead is None:
-            self._set_and_announce(values)
+            self._set_and_announce(values, is_due=True)
         else:
             self._set_and_tell(values, ahead)
 
@@ -56,9 +56,9 @@ class TensorCommands(Session):
     def _set_values(self, values: Mapping[bytes, Value]) -> None:
         self._put_when_there_is_room(lambda: self._database.set_values(values))
 
-    def _set_and_announce(self, values: Mapping[bytes, Value]) -> None:
+    def _set_and_announce(self, values: Mapping[bytes, Value], *, is_due: bool = False) -> None:
         """Set values, and tell those who follow; learn who that is."""
-        news = self._announcer.announce(values) if self._announcer is not None else None
+        news = self._announcer.announce(values, is_due=is_due) if self._announcer is not None else None
         if news is None or self._announcer is None:
             self._set_values(values)
             return
