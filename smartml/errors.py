@@ -25,6 +25,7 @@ SmartMLError
 ├── PipelineError                         streams and the stores that they read and fill
 │   ├── SpentSourceError                  a source that can be read once was to be read again: give one that begins anew
 │   ├── StateError (ValueError)           a saved state does not belong to the chain: build the chain it was saved from
+│   ├── PyTorchSplittingException         ranks or workers would lose or double items: split the stream as it says
 │   ├── KeyNotFoundError (KeyError)       a store of samples has nothing under that key: fix the key
 │   └── ShardFormatError (ValueError)     a stored shard or value is damaged: write it again, or delete it
 └── ExperimentError                       what an experiment describes and starts
@@ -143,6 +144,10 @@ class SpentSourceError(PipelineError):
 
 class StateError(PipelineError, ValueError):
     """A saved state does not fit the chain it was given to, or none can be told."""
+
+
+class PyTorchSplittingException(PipelineError):
+    """A stream that several ranks or workers read is not split between them, or cannot be."""
 
 
 class KeyNotFoundError(PipelineError, KeyError):

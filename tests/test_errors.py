@@ -14,7 +14,7 @@ CLASSES = [it for it in vars(errors).values() if inspect.isclass(it) and it.__mo
 
 def drawn():
     """Read the tree in the module's docstring: name, depth and the built-in second parent of each error."""
-    lines = re.findall(r"^([│├└─ ]*)(\w+Error)(?: \((\w+)\))?", errors.__doc__, re.MULTILINE)
+    lines = re.findall(r"^([│├└─ ]*)(\w+(?:Error|Exception))(?: \((\w+)\))?", errors.__doc__, re.MULTILINE)
     return [(name, len(branches) // 4, builtin) for branches, name, builtin in lines]
 
 

@@ -99,3 +99,17 @@ except MissingDependencyError as error:
     [line] = run(code)
     assert f"needs the package '{module}'" in line
     assert f'pip install "smartml[{extra}]"' in line
+
+
+@pytest.mark.parametrize("name", ["SplitByRank", "SplitByWorker", "TorchIterable"])
+def test_a_lazy_name_whose_framework_is_not_installed_names_the_extra(name):
+    code = f"""
+from smartml.errors import MissingDependencyError
+from smartml.pipeline import IterableSource
+for use in (lambda: getattr(__import__("smartml.pipeline").pipeline, "{name}"), IterableSource().to_torch_iterable):
+    try:
+        use()
+    except MissingDependencyError as error:
+        print(error)
+"""
+    assert run(code) == ["reading streams in PyTorch needs the package 'torch': pip install \"smartml[torch]\""] * 2

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from smartml.pipeline.metrics import MetricsConf
     from smartml.pipeline.redis_store import RedisStore
     from smartml.pipeline.serializers import JsonSerializer, MessagepackSerializer, SquirrelSerializer
+    from smartml.pipeline.splits import skip_k
+    from smartml.pipeline.torch import SplitByRank, SplitByWorker, TorchIterable
 
 __all__ = [
     "AbstractStore",
@@ -35,11 +37,15 @@ __all__ = [
     "Retry",
     "Schedule",
     "Skip",
+    "SplitByRank",
+    "SplitByWorker",
     "SquirrelSerializer",
     "SquirrelStore",
+    "TorchIterable",
+    "skip_k",
 ]
 
-# These need numpy or a database, which take longer to import than all the rest.
+# These need numpy, torch or a database, which take longer to import than all the rest.
 __getattr__, __dir__ = _lazy_names(
     __name__,
     {
@@ -47,5 +53,7 @@ __getattr__, __dir__ = _lazy_names(
         "smartml.pipeline.metrics": ("MetricsConf",),
         "smartml.pipeline.redis_store": ("RedisStore",),
         "smartml.pipeline.serializers": ("JsonSerializer", "MessagepackSerializer", "SquirrelSerializer"),
+        "smartml.pipeline.splits": ("skip_k",),
+        "smartml.pipeline.torch": ("SplitByRank", "SplitByWorker", "TorchIterable"),
     },
 )

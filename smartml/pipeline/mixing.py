@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from smartml.errors import ArgumentValueError
 from smartml.pipeline import explain
-from smartml.pipeline.shuffle import BLOCK, Seed, Uniforms, check_random, seed_of_pass
+from smartml.pipeline.shuffle import BLOCK, Seed, Uniforms, check_random, differs_by_process, seed_of_pass
 from smartml.pipeline.stage import Stage, State, Tally
 from smartml.pipeline.steps import check_count
 from smartml.pipeline.stream import Composable, begin
@@ -72,6 +72,11 @@ class IterableSamplerSource(Composable):
                 raise ArgumentValueError(f"probs must be above 0 and sum to 1, not {probs}, which sum to {sum(probs)}")
         check_random(rng, seed)
         self._probs, self._rng, self._seed = probs, rng, seed
+
+    @property
+    def has_own_order(self) -> bool:
+        """Whether members are drawn by chance alone."""
+        return differs_by_process(self._seed, self._rng)
 
     def begin(self, state: State = None, meters: explain.Meters | None = None) -> Stage:
         """Begin a part of the pass in each member."""
@@ -219,6 +224,11 @@ class Multiplexer(Composable):
         self._kept = [number for number, weight in enumerate(weights) if weight > threshold]
         total = sum(weights[number] for number in self._kept)
         self._shares = [weights[number] / total for number in self._kept]
+
+    @property
+    def has_own_order(self) -> bool:
+        """Whether members are drawn by chance alone."""
+        return self._strategy is not MultiplexingStrategy.ROUND_ROBIN and self._seed is None
 
     def begin(self, state: State = None, meters: explain.Meters | None = None) -> Stage:
         """Begin a part of the pass in each member."""

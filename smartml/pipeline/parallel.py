@@ -117,6 +117,11 @@ class AsyncMapped(Stage):
         self._handover: Callable[[], _Handover | None] = _nothing
         self._is_stopped = False
 
+    @staticmethod
+    def has_own_order(work: Work) -> bool:
+        """Tell whether results come as they are done."""
+        return not work.ordered
+
     def items(self, keep: Keep = None) -> Iterator[Any]:
         """Call the function for the items to keep, and no others."""
         return self.watched(self._read(keep))

@@ -44,6 +44,12 @@ def seed_of_pass(seed: Seed | None, rng: Any) -> int:
     return int(rng.getrandbits(_PASS_SEED_BITS))
 
 
+def differs_by_process(seed: Seed | None, rng: Any) -> bool:
+    """Tell whether passes in other processes have another seed; a generator of the caller's begins alike in all."""
+    # That of the module `random` is another one everywhere, and torch seeds it differently in each worker.
+    return seed is None and (rng is None or rng is random)
+
+
 def check_random(rng: Any, seed: Any) -> None:
     """Refuse what no number can be drawn from, and what is no seed."""
     if rng is not None and not hasattr(rng, "getrandbits"):
@@ -211,6 +217,11 @@ class Shuffled(Stage):
         check_count("size", size, least=0)
         check_count("initial", initial, least=0)
         check_random(rng, seed)
+
+    @staticmethod
+    def has_own_order(size: int, initial: int, rng: Any, seed: Seed | None) -> bool:
+        """Tell whether the order is left to chance."""
+        return differs_by_process(seed, rng)
 
     def open(self) -> Iterator[Any]:
         """Shuffle; after a saved state, read again what was held."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from itertools import chain
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, StateError
 from smartml.pipeline import dask, explain, numba, parallel, shuffle, steps, windows
@@ -18,6 +18,8 @@ from smartml.pipeline.stage import Plain, Replayed, Sourced, Stage, State
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from smartml.pipeline.torch import TorchIterable
 
 _VERSION = 1
 
@@ -119,6 +121,8 @@ class Composable:
     """
 
     source: Any = None
+    # By whom it splits the stream: "rank", "worker". What serves each its part by itself is split, too.
+    splits: frozenset[str] = frozenset()
     # The stage of the pass begun last, and where the next one begins. Nothing else here changes after it was built.
     _last: Stage | None = None
     _next: State = None
@@ -134,6 +138,11 @@ class Composable:
         if type(self).__iter__ is Composable.__iter__:
             raise ArgumentTypeError(f"{type(self).__name__} has no __iter__, which makes it a step")
         return explain.met(_Own(self, state, meters), self, meters)
+
+    @property
+    def has_own_order(self) -> bool:
+        """Whether another process that runs the same step may see another order of the same items."""
+        return False
 
     def source_(self, source: Any) -> Self:
         """Read from there, and return self."""
@@ -364,6 +373,28 @@ class Composable:
         # An object that is handed out twice belongs to two chains.
         return copy.copy(step).source_(self)
 
+    # PyTorch: its module is imported when one of these is called, and imports this one.
+
+    def split_by_rank_pytorch(
+        self, torch_dist_group: Any = None, remainder: Literal["keep", "drop", "repeat"] = "keep"
+    ) -> Composable:
+        """Keep what belongs to this rank: `compose(SplitByRank, torch_dist_group, remainder)`."""
+        from smartml.pipeline.torch import SplitByRank
+
+        return self.compose(SplitByRank, torch_dist_group, remainder)
+
+    def split_by_worker_pytorch(self) -> Composable:
+        """Keep what belongs to this worker of a DataLoader: `compose(SplitByWorker)`."""
+        from smartml.pipeline.torch import SplitByWorker
+
+        return self.compose(SplitByWorker)
+
+    def to_torch_iterable(self, enforce_rank_check: bool = True, enforce_worker_check: bool = True) -> TorchIterable:
+        """Make it a dataset for a DataLoader: `compose(TorchIterable, enforce_rank_check, enforce_worker_check)`."""
+        from smartml.pipeline.torch import TorchIterable
+
+        return self.compose(TorchIterable, enforce_rank_check, enforce_worker_check)
+
     # Running
 
     def join(self) -> None:
@@ -398,6 +429,12 @@ class Step(Composable):
         upstream = partial(begin, self.source, meters=meters)
         self._last = explain.met(self._kind(upstream, state, *self._args), self, meters)
         return self._last
+
+    @property
+    def has_own_order(self) -> bool:
+        """Whether another process may see another order: what the kind of stage says of its arguments."""
+        tell = getattr(self._kind, "has_own_order", None)
+        return tell is not None and bool(tell(*self._args))
 
     @property
     def arguments(self) -> tuple[Any, ...]:

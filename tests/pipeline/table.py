@@ -1,10 +1,13 @@
 """Every step once, for the laws that hold for all of them."""
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from smartml.pipeline import Composable, IterableSamplerSource, Multiplexer, Schedule, Skip
+from smartml.pipeline.splits import Split
+from smartml.pipeline.stream import Step
 
 
 def double(x):
@@ -58,6 +61,11 @@ def sampler(chain: Any, **kw: Any) -> Composable:
     return IterableSamplerSource([chain, range(1000, 1010), chain.map(double)], **kw)
 
 
+def split(chain: Composable, *arguments: Any) -> Composable:
+    """Keep what belongs to one of several readers."""
+    return Step(chain, "split", Split, *arguments)
+
+
 CASES: dict[str, Case] = {
     "source": Case(lambda s: s, ahead(0)),
     "map": Case(lambda s: s.map(double), ahead(0)),
@@ -104,4 +112,15 @@ CASES: dict[str, Case] = {
     "round robin": Case(lambda s: Multiplexer([s, range(5)], "RoundRobin"), ahead(2)),
     "uniform": Case(lambda s: Multiplexer([s, range(5)], "uniform_with_replacement", seed=1), lambda given: given + 9),
     "weighted": Case(lambda s: Multiplexer([s, range(5)], "sampling", [3, 1], seed=1), lambda given: given + 9),
+    "split": Case(lambda s: split(s, 1, 3), lambda given: 3 * given),
+    "split into whole rounds": Case(lambda s: split(s, 1, 3, "drop"), lambda given: 3 * given),
+    "split into filled rounds": Case(lambda s: split(s, 2, 4, "repeat"), lambda given: 4 * given),
+    "split of shuffled": Case(lambda s: split(s.shuffle(5, initial=2, seed=3), 0, 2).map(double), ANY),
+    "split in a loop": Case(lambda s: split(s, 1, 2).loop(2), lambda given: 4 * given),
 }
+if importlib.util.find_spec("torch"):
+    CASES |= {
+        "split by rank": Case(lambda s: s.split_by_rank_pytorch(remainder="drop"), ahead(0)),
+        "split by worker": Case(lambda s: s.split_by_worker_pytorch(), ahead(0)),
+        "torch iterable": Case(lambda s: s.shuffle(4, initial=1, seed=1).to_torch_iterable(), lambda given: given + 4),
+    }
