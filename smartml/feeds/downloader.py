@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from smartml.errors import ArgumentValueError, FeedError
 from smartml.feeds.batches import BatchInfo, Finish, one_hot
+from smartml.feeds.buffer import Served
 from smartml.feeds.consumer import DeleteAfter, checked_delete_after, checked_groups
 from smartml.feeds.growing import GrowingSet
 from smartml.feeds.keeping import read_keeping, read_packed_columns, receive_into
@@ -18,6 +19,7 @@ from smartml.feeds.policies import ALL, Policy
 from smartml.feeds.rate import RateLimit
 from smartml.feeds.samplers import Batching, Pass, Sampler
 from smartml.feeds.schemes import DataInfo, KeyOrder, choose_producers, read_scheme, stream_name
+from smartml.feeds.stream import FeedSource
 from smartml.feeds.supply import Supply
 from smartml.feeds.transfer import Outcome, read_columns
 from smartml.feeds.waiting import checked_timeout
@@ -273,9 +275,31 @@ class DataDownloader(GrowingSet):
         served = self._set.serve(indices)
         self._tally.used += len(indices)
         self._log_stats()
-        info = BatchInfo(served.ids, np.ones(len(indices), np.float32) if weights is None else weights[served.order])
-        self.last_batch = info
-        return self._convert(self._finish.apply(self._name_columns(served.arrays), info))
+        return self._finished(served, np.ones(len(indices), np.float32) if weights is None else weights[served.order])
+
+    def _serve_again(self, ids: Sequence[int], weights: Sequence[float]) -> Any:
+        """Copy a batch that was served before, by the identifiers of its samples; its use is not counted again."""
+        assert self._set is not None
+        served = self._set.serve(self._set.find(np.array(ids, np.int64)))
+        return self._finished(served, np.array(weights, np.float32))
+
+    def _finished(self, served: Served, weights: NDArray[np.float32]) -> Any:
+        self.last_batch = BatchInfo(served.ids, weights)
+        return self._convert(self._finish.apply(self._name_columns(served.arrays), self.last_batch))
+
+    def stream(
+        self, samples: bool = False, max_epochs: int | None = None, until: Literal["producers_done"] | None = None
+    ) -> FeedSource:
+        """Begin a chain of the pipeline with this feed's batches, or single samples, pass after pass.
+
+            for x, y in feed.stream(samples=True).shuffle(5000).batched(64, collate): ...
+
+        Each pass takes up what is new first. Without `max_epochs` and `until` it never ends; with them as `epochs`
+        does. A state of the chain holds `state_dict()`: with a `capacity` or `delete_after` all samples, and as many
+        times as steps which hold items back (shuffle, async_map) look at where they are. Raises ArgumentValueError
+        with `delete_after="checkpoint"`.
+        """
+        return FeedSource(self, samples, max_epochs, until)
 
     def _name_columns(self, columns: Sequence[NDArray[Any]]) -> Any:
         if self.autoencoding:

@@ -57,6 +57,9 @@ class GrowingSet:
     # Tells the replicas of this run from those of others of the same group, where something does.
     _run: str
 
+    # Set to False by a stream that was closed while it waits: nobody wants what comes.
+    _is_wanted = True
+
     # What came of being used, and the classes of what `_empty_state` holds.
     _supply: Supply | None
     _set: AnySet | None
@@ -100,6 +103,11 @@ class GrowingSet:
         self._policy_random = np.random.default_rng(None if self._seed is None else [self._seed, share, 1])
         # What another process, or this one with another share, may hold is not this share.
         self.__dict__.update(self._empty_state())
+
+    @property
+    def _shares(self) -> frozenset[str]:
+        """Between whom this feed shares out samples by itself: "rank", "worker"."""
+        return frozenset({"rank"} if self.num_replicas > 1 else ())
 
     @property
     def num_samples(self) -> int:
@@ -216,6 +224,8 @@ class GrowingSet:
 
     def _fetch(self) -> int:
         """Receive all that is new; return the number of samples that joined."""
+        if not self._is_wanted:
+            raise FeedTimeoutError("the stream that waited for samples was closed")
         if self._supply is None and not self._begin_supply():
             return 0
         assert self._supply is not None

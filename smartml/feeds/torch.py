@@ -38,6 +38,10 @@ class _DataGenerator(DataDownloader, data.IterableDataset):  # type: ignore[type
         DataDownloader.__init__(self, **{**kwargs, "init_samples": False})
         self._find_replica()
 
+    @property
+    def _shares(self) -> frozenset[str]:
+        return frozenset({"rank", "worker"})
+
     def _find_replica(self) -> None:
         if self._is_told or not distributed.is_available() or not distributed.is_initialized():
             return

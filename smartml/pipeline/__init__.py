@@ -10,6 +10,8 @@ from smartml.pipeline.stores import AbstractStore, MemoryStore
 from smartml.pipeline.stream import Composable, Pass
 
 if TYPE_CHECKING:
+    # It lives with the feeds, which know how to find what is new.
+    from smartml.feeds.stream import RedisSource
     from smartml.pipeline.file_stores import FilesystemStore, SquirrelStore
     from smartml.pipeline.metrics import MetricsConf
     from smartml.pipeline.redis_store import RedisStore
@@ -33,6 +35,7 @@ __all__ = [
     "MultiplexingStrategy",
     "Pass",
     "Raise",
+    "RedisSource",
     "RedisStore",
     "Retry",
     "Schedule",
@@ -49,6 +52,7 @@ __all__ = [
 __getattr__, __dir__ = _lazy_names(
     __name__,
     {
+        "smartml.feeds.stream": ("RedisSource",),
         "smartml.pipeline.file_stores": ("FilesystemStore", "SquirrelStore"),
         "smartml.pipeline.metrics": ("MetricsConf",),
         "smartml.pipeline.redis_store": ("RedisStore",),

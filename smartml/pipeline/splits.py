@@ -124,7 +124,8 @@ def check_order(step: Composable, by: str, parts: int) -> None:
         name = getattr(culprit, "name", type(culprit).__name__)
         raise PyTorchSplittingException(
             f"upstream of a split by {by}, '{name}' gives another order in each of the {parts} processes: items would "
-            "be lost and others come twice. Split first, or give it a seed (async_map: ordered=True)"
+            "be lost and others come twice. Split first, or give it a seed (async_map: ordered=True; a live source: "
+            "take a feed with num_replicas, which shares out by itself)"
         )
 
 
