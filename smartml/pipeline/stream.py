@@ -219,6 +219,9 @@ class Composable:
 
         callback: `wandb.log`, `mlflow.log_metrics` or whatever takes one dict, before each item is handed on; its keys
         begin with the prefix. `kw` go to it. metrics_conf: a MetricsConf, or the class for its defaults.
+
+        Monitors with different prefixes may stand in one chain; each measures all that is upstream of it. W&B takes any
+        prefix; MLflow allows no parentheses in names: "before async_map: " passes, "(before async_map) " does not.
         """
         steps.check_callable("monitor", callback)
         # What no meter takes is refused now, not in a pass.
