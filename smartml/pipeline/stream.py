@@ -222,6 +222,8 @@ class Composable:
 
         Monitors with different prefixes may stand in one chain; each measures all that is upstream of it. W&B takes any
         prefix; MLflow allows no parentheses in names: "before async_map: " passes, "(before async_map) " does not.
+        Upstream of `async_map` the callback runs in the thread that reads ahead, in which MLflow knows no active run:
+        `monitor(mlflow.log_metrics, run_id=run.info.run_id)`.
         """
         steps.check_callable("monitor", callback)
         # What no meter takes is refused now, not in a pass.

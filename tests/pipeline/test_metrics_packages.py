@@ -132,9 +132,9 @@ def test_what_cannot_be_measured_is_refused_when_the_chain_is_built():
 PREFIXES = ("before async_map: ", "after async_map: ")
 
 
-def monitored(log):
-    chain = IterableSource(range(20)).monitor(log, PREFIXES[0]).async_map(double, max_workers=2)
-    return chain.monitor(log, PREFIXES[1])
+def monitored(log, **keywords):
+    chain = IterableSource(range(20)).monitor(log, PREFIXES[0], **keywords).async_map(double, max_workers=2)
+    return chain.monitor(log, PREFIXES[1], **keywords)
 
 
 KEYS = {f"{prefix}{name}" for prefix in PREFIXES for name in ("IOPS number/s", "throughput MB/s")}
@@ -158,7 +158,8 @@ def test_mlflow_takes_what_is_told_unless_there_are_parentheses_in_the_prefix(tm
     mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
 
     with mlflow.start_run() as run:
-        monitored(mlflow.log_metrics).join()
+        # A thread that reads ahead has no run of its own.
+        monitored(mlflow.log_metrics, run_id=run.info.run_id).join()
         with pytest.raises(mlflow.exceptions.MlflowException, match=r"[Ii]nvalid"):
             IterableSource(range(9)).monitor(mlflow.log_metrics, "(before async_map) ").join()
     assert set(mlflow.get_run(run.info.run_id).data.metrics) == KEYS
