@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, SampleMismatchError
+from smartml.feeds.stepwise import Stepwise
+from smartml.pipeline import Composable
 
 
 class BatchInfo(NamedTuple):
@@ -23,15 +25,17 @@ class BatchInfo(NamedTuple):
 class Finish:
     """What is done to a batch `x` or `(x, y)` before it is handed over."""
 
-    # Takes the batch and returns another.
-    transform: Callable[[Any], Any] | None = None
+    # Takes the batch and returns another: a function, or steps of a pipeline without a source.
+    transform: Callable[[Any], Any] | Composable | None = None
     # Takes a sample, `x` or `(x, y)`, and returns another; before `transform`.
-    sample_transform: Callable[[Any], Any] | None = None
+    sample_transform: Callable[[Any], Any] | Composable | None = None
     # True: a BatchInfo comes last; "weights": only the weights, which Keras takes for its sample weights.
     return_info: bool | Literal["weights"] = False
 
     def __post_init__(self) -> None:
         for name in ("transform", "sample_transform"):
+            if isinstance(getattr(self, name), Composable):
+                object.__setattr__(self, name, Stepwise(getattr(self, name)))
             if getattr(self, name) is not None and not callable(getattr(self, name)):
                 raise ArgumentTypeError(f"{name} must be a function of one argument, not {getattr(self, name)!r:.80}")
         if self.return_info not in (True, False, "weights"):
@@ -39,9 +43,9 @@ class Finish:
 
     def apply(self, batch: Any, info: BatchInfo) -> Any:
         """Return the batch as the trainer gets it."""
-        if self.sample_transform is not None:
+        if callable(self.sample_transform):
             batch = _map_samples(self.sample_transform, batch)
-        if self.transform is not None:
+        if callable(self.transform):
             batch = self.transform(batch)
         if self.return_info is False:
             return batch

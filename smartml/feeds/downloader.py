@@ -23,6 +23,7 @@ from smartml.feeds.stream import FeedSource
 from smartml.feeds.supply import Supply
 from smartml.feeds.transfer import Outcome, read_columns
 from smartml.feeds.waiting import checked_timeout
+from smartml.pipeline import Composable
 from smartml.store import Client
 
 # Changes when states of before can no longer be understood.
@@ -73,7 +74,9 @@ class DataDownloader(GrowingSet):
     of `smartml.feeds.samplers.Sampler`, `smartml.feeds.Prioritised(...)` for one. These serve `batches_per_epoch`
     batches, or as many as the samples held make. With `return_info` batches end in a `BatchInfo`: identifiers and
     importance weights (`return_info="weights"`: the weights alone, as Keras's `fit` takes them); `last_batch` has it,
-    too. `sample_transform` is applied to each sample, `x` or `(x, y)`, and `transform` to each batch, as numpy arrays.
+    too. `sample_transform` is applied to each sample, `x` or `(x, y)`, and `transform` to each batch, as numpy arrays:
+    functions, or steps of the pipeline such as `Composable().map(f).map(g)` that make one item of one. To draw samples
+    together, leave some out or work on several at once, see `stream`.
     `stats` tells how all this goes, and `log_stats_every_s` logs it.
 
     A tensor that does not fit the ones before raises SampleMismatchError (TensorFormatError if it is no tensor,
@@ -122,8 +125,8 @@ class DataDownloader(GrowingSet):
         storage: str | Path = "memory",
         sampler: str | Sampler | None = None,
         batches_per_epoch: int | None = None,
-        transform: Callable[[Any], Any] | None = None,
-        sample_transform: Callable[[Any], Any] | None = None,
+        transform: Callable[[Any], Any] | Composable | None = None,
+        sample_transform: Callable[[Any], Any] | Composable | None = None,
         return_info: bool | Literal["weights"] = False,
         log_stats_every_s: float | None = None,
         delete_after: DeleteAfter | None = None,

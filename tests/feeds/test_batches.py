@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from smartml.errors import ArgumentTypeError, ArgumentValueError
+from smartml.errors import ArgumentTypeError, ArgumentValueError, FeedError
 from smartml.feeds import BatchInfo, Prioritised
 from smartml.feeds.samplers import Batching, Draw
+from smartml.pipeline import Composable, IterableSamplerSource, IterableSource
 
 from .conftest import flat, import_keras, needs, numbers, one_pass
 
@@ -216,6 +217,34 @@ def test_transforms_of_samples_alone(framework, producer, make_feed):
 
     assert one_pass(make_feed(framework, sample_transform=lambda x: np.stack([x, -x]))) == [[[1, -1], [2, -2]]]
     assert one_pass(make_feed(framework, transform=lambda x: {"x": x}["x"] * 2)) == [[2, 4]]
+
+
+@FRAMEWORKS
+def test_transforms_may_be_steps_of_the_pipeline(framework, producer, make_feed):
+    producer.put(numbers(1, 2))
+    steps = Composable().map(lambda x: x + 1).map(lambda x: 2 * x)
+
+    assert one_pass(make_feed(framework, sample_transform=steps)) == [[4, 6]]
+    assert one_pass(make_feed(framework, transform=steps.async_map(lambda x: x - 1, max_workers=1))) == [[3, 5]]
+    assert one_pass(make_feed(framework, transform=Composable())) == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("steps", "made"), [(Composable().filter(lambda x: False), 0), (Composable().map(lambda x: [x, x]).flatten(), 2)]
+)
+def test_steps_that_make_anything_but_one_item_of_one_are_refused(steps, made, producer, make_feed):
+    producer.put(numbers(1, 2))
+
+    with pytest.raises(FeedError, match=rf"made {made} items of one, .* use feed\.stream\(\)"):
+        one_pass(make_feed(transform=steps))
+
+
+@pytest.mark.parametrize("chain", [IterableSource([1]).map(str), IterableSamplerSource([[1]])])
+def test_steps_with_a_source_of_their_own_are_refused(chain, make_feed):
+    with pytest.raises(
+        ArgumentValueError, match=r"begin with Composable\(\), not with a source of their own: Iterable"
+    ):
+        make_feed(init_samples=False, sample_transform=chain)
 
 
 # Arguments
