@@ -11,7 +11,7 @@ from smartml.pipeline.stream import Composable, Pass
 
 if TYPE_CHECKING:
     # It lives with the feeds, which know how to find what is new.
-    from smartml.feeds.stream import RedisSource
+    from smartml.feeds.live import RedisSource
     from smartml.pipeline.file_stores import FilesystemStore, SquirrelStore
     from smartml.pipeline.metrics import MetricsConf
     from smartml.pipeline.redis_store import RedisStore
@@ -52,7 +52,7 @@ __all__ = [
 __getattr__, __dir__ = _lazy_names(
     __name__,
     {
-        "smartml.feeds.stream": ("RedisSource",),
+        "smartml.feeds.live": ("RedisSource",),
         "smartml.pipeline.file_stores": ("FilesystemStore", "SquirrelStore"),
         "smartml.pipeline.metrics": ("MetricsConf",),
         "smartml.pipeline.redis_store": ("RedisStore",),
