@@ -7,7 +7,7 @@ from pathlib import Path
 from smartml.errors import ArgumentTypeError, ArgumentValueError, DuplicateNameError, UnsupportedError
 from smartml.experiment.files import PathLike, Paths, check_name
 from smartml.experiment.model import Model
-from smartml.experiment.schedulers.local import RunSettings
+from smartml.experiment.schedulers.settings import RunSettings
 
 
 class Ensemble:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,14 +25,16 @@ from smartml.experiment.guardian import GRACE_S
 from smartml.experiment.model import Model
 from smartml.experiment.orchestrator import Orchestrator
 from smartml.experiment.publication import publish
+from smartml.experiment.schedulers.batch import BatchSettings
+from smartml.experiment.schedulers.containers import Container
+from smartml.experiment.schedulers.launchers import create_batch_settings, create_run_settings, find_launcher
 from smartml.experiment.schedulers.local import (
     DEFAULT_DATABASE,
     Command,
-    EnvValue,
-    RunSettings,
     child_environment,
     command_line,
 )
+from smartml.experiment.schedulers.settings import EnvValue, OptionValue, RunSettings
 from smartml.experiment.states import Status
 from smartml.experiment.summary import summary_table
 from smartml.experiment.supervisor import Job, names_with_pids, report_failure, supervisor
@@ -74,19 +77,19 @@ class Experiment:
         exp.start(db, producer)
 
     exp_path: an existing folder; by default `<current folder>/<name>`, made when something starts.
-    What it started ends with this process, in whatever way that ends. Raises PathNotFoundError, UnsupportedError.
+    launcher: "local", "slurm", "pbs", "pals", "lsf", "sge", or "auto", the one of this machine. All but "local" can be
+    described, and not started yet. What it started ends with this process, in whatever way that ends.
+    Raises PathNotFoundError, UnsupportedError.
     """
 
     def __init__(self, name: str, exp_path: PathLike | None = None, launcher: str = "local") -> None:
         self.name = check_name(name, "an experiment")
-        if not isinstance(launcher, str) or launcher.lower() != "local":
-            raise UnsupportedError(f"launcher {launcher!r} is not available yet; there is: 'local'")
         if exp_path is not None and not isinstance(exp_path, str | os.PathLike):
             raise ArgumentTypeError(f"exp_path must be a str or path, got {type(exp_path).__name__}")
         if exp_path is not None and not os.path.isdir(exp_path):
             raise PathNotFoundError(f"exp_path {os.path.abspath(exp_path)} is not an existing folder: make it first")
         self.exp_path = os.path.abspath(name if exp_path is None else exp_path)
-        self.launcher = launcher.lower()
+        self.launcher = find_launcher(launcher)
         # Every start, in order.
         self._runs: list[Run] = []
         # The databases whose addresses programs get: started here, or running when handed to `start`.
@@ -99,11 +102,34 @@ class Experiment:
         exe: str,
         exe_args: str | Sequence[str] | None = None,
         run_command: str | None = "auto",
-        run_args: Mapping[str, str | int | float | None] | None = None,
+        run_args: Mapping[str, OptionValue] | None = None,
         env_vars: Mapping[str, EnvValue] | None = None,
+        container: Container | None = None,
+        **options: Any,
     ) -> RunSettings:
-        """Describe how to run a program (see `RunSettings`). Raises ProgramNotFoundError."""
-        return RunSettings(exe, exe_args, run_command, run_args, env_vars)
+        """Describe how to run a program (see `RunSettings`). Raises ProgramNotFoundError.
+
+        run_command: "auto" takes the first of the launcher's that is on the PATH, on this machine none. `mpirun`,
+        `mpiexec`, `orterun`, `srun`, `aprun` and `jsrun` give settings of their own kind, whatever the launcher, with
+        `options` such as srun's `alloc`; any other is put before the program as it is.
+        """
+        return create_run_settings(self.launcher, exe, exe_args, run_command, run_args, env_vars, container, **options)
+
+    def create_batch_settings(
+        self,
+        nodes: int = 1,
+        time: str = "",
+        queue: str = "",
+        account: str = "",
+        batch_args: Mapping[str, OptionValue] | None = None,
+        **options: Any,
+    ) -> BatchSettings:
+        """Describe a job of the launcher's batch system, for `create_model` and `create_ensemble`.
+
+        `options` are those of its settings: `ncpus`, `resources`, `smts`, `pe_type` ... Raises UnsupportedError when
+        the launcher has none.
+        """
+        return create_batch_settings(self.launcher, nodes, time, queue, account, batch_args, **options)
 
     def create_model(
         self,
@@ -195,6 +221,8 @@ class Experiment:
         Raises ServerStartError, LaunchError, DuplicateNameError, AlreadyStartedError.
         """
         chosen = self._sorted(entities)
+        if self.launcher != "local":
+            raise UnsupportedError(f"launcher {self.launcher!r} cannot start anything yet; there is: 'local'")
         self._check_not_running(chosen)
         _check_programs(chosen.programs)
         if summary:
@@ -319,7 +347,7 @@ class Experiment:
         if self._generated.get(model.name) is not model.files:
             place_files(model.files, folder, model.params)
         command = Command(
-            argv=command_line(model.run_settings),
+            argv=_command(model),
             folder=folder,
             environment=child_environment(
                 os.environ,
@@ -402,17 +430,20 @@ class Experiment:
             f"Launcher: {self.launcher}",
             *(f"Database: {database.name} ({database.status})" for database in chosen.databases),
             *(f"Ensemble: {ensemble.name} ({len(ensemble)} members)" for ensemble in chosen.ensembles),
-            *(f"Model: {model.name}: {' '.join(command_line(model.run_settings))}" for model in chosen.models),
+            *(f"Model: {model.name}: {shlex.join(_command(model))}" for model in chosen.models),
         ]
         logger.info("\n".join(lines))
+
+
+def _command(model: Model) -> tuple[str, ...]:
+    return command_line(model.run_settings, model.path)
 
 
 def _check_programs(models: Iterable[Model]) -> None:
     """Look again: run settings may be old, or their program may have been changed by hand."""
     for model in models:
-        settings = model.run_settings
-        for program in (settings.run_command, *settings.exe):
-            if program is not None and not os.access(program, os.X_OK):
+        for program in model.run_settings.programs():
+            if not os.access(program, os.X_OK):
                 raise ProgramNotFoundError(f"{model.name!r} cannot start: {program} is not there, or not executable")
 
 

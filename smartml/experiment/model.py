@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Union
 
 from smartml.errors import ArgumentTypeError, DuplicateNameError
 from smartml.experiment.files import AttachedFiles, PathLike, Paths, attach_files, check_name, check_params
-from smartml.experiment.schedulers.local import RunSettings
+from smartml.experiment.schedulers.settings import RunSettings
 
 if TYPE_CHECKING:
     from smartml.experiment.ensemble import Ensemble

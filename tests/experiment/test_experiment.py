@@ -58,10 +58,14 @@ def test_a_given_folder_must_exist(tmp_path):
         Experiment("exp", 5)
 
 
-def test_other_launchers_are_not_there_yet():
+def test_other_launchers_can_be_described_and_not_started_yet(tmp_path):
     assert Experiment("exp", launcher="Local").launcher == "local"
-    with pytest.raises(UnsupportedError, match="'slurm' is not available yet; there is: 'local'"):
-        Experiment("exp", launcher="slurm")
+    exp = Experiment("exp", tmp_path, launcher="slurm")
+    model = exp.create_model("model", exp.create_run_settings("true", run_command="srun"))
+    with pytest.raises(UnsupportedError, match="launcher 'slurm' cannot start anything yet; there is: 'local'"):
+        exp.start(model)
+    with pytest.raises(UnsupportedError, match="launcher 'cobalt' is not available; there are: 'local', 'slurm'"):
+        Experiment("exp", launcher="cobalt")
 
 
 def test_odd_folders_are_no_trouble(odd_path):

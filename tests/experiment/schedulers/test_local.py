@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, ProgramNotFoundError
-from smartml.experiment.schedulers.local import RunSettings, child_environment, command_line
+from smartml.experiment.schedulers.local import child_environment, command_line
+from smartml.experiment.schedulers.settings import RunSettings
 
 
 def test_a_program_is_looked_up_on_the_path_at_once():

@@ -1,0 +1,204 @@
+"""Slurm: run settings of `srun`, batch settings and script text of `sbatch`.
+
+Options as in https://slurm.schedmd.com/srun.html and https://slurm.schedmd.com/sbatch.html.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar
+
+from smartml.errors import ArgumentValueError, UnsupportedError
+from smartml.experiment.schedulers.batch import BatchSettings, directive_value
+from smartml.experiment.schedulers.containers import Container
+from smartml.experiment.schedulers.settings import (
+    EnvValue,
+    LauncherSettings,
+    OptionValue,
+    Placement,
+    RunSettings,
+    check_walltime,
+    clock_text,
+    count,
+    joined_counts,
+    names,
+    short_and_long,
+)
+
+# Days, hours, minutes and seconds in the forms that Slurm takes.
+_WALLTIME = r"\d+-\d+(:\d{1,2}){0,2}|\d+(:\d{1,2}){0,2}|UNLIMITED|infinite"
+_WALLTIME_FORMS = "HH:MM:SS, MM:SS, MM, D-HH, D-HH:MM, D-HH:MM:SS"
+
+
+class SrunSettings(LauncherSettings):
+    """Run a program by `srun`, in the allocation `alloc`, or in that of the script."""
+
+    command_name = "srun"
+    options: ClassVar[Mapping[str, str]] = {
+        "set_nodes": "nodes",
+        "set_tasks": "ntasks",
+        "set_tasks_per_node": "ntasks-per-node",
+        "set_cpus_per_task": "cpus-per-task",
+        "set_cpu_bindings": "cpu_bind",
+        "set_hostlist": "nodelist",
+        "set_hostlist_from_file": "nodefile",
+        "set_excluded_hosts": "exclude",
+        "set_memory_per_node": "mem",
+        "set_walltime": "time",
+        "set_verbose_launch": "verbose",
+        "set_quiet_launch": "quiet",
+        "set_broadcast": "bcast",
+        "set_node_feature": "C",
+        "set_het_group": "het-group",
+    }
+    reserved_run_args = frozenset({"chdir", "D"})
+    hands_on_environment = True
+    writes_output = True
+
+    def __init__(
+        self,
+        exe: str,
+        exe_args: str | Sequence[str] | None = None,
+        run_args: Mapping[str, OptionValue] | None = None,
+        env_vars: Mapping[str, EnvValue] | None = None,
+        alloc: str | int | None = None,
+        container: Container | None = None,
+    ) -> None:
+        super().__init__(exe, exe_args, self.command_name, run_args, env_vars, container)
+        self.alloc = None if alloc is None else str(alloc)
+
+    def set_het_group(self, het_group: Iterable[int]) -> None:
+        """Choose the components of a heterogeneous job to run in. Raises ArgumentValueError outside of one."""
+        size = int(os.environ.get("SLURM_HET_SIZE", "0"))
+        groups = list(het_group)
+        if not size:
+            raise ArgumentValueError(f"het_group={groups}: this is no heterogeneous job (SLURM_HET_SIZE is not set)")
+        text = joined_counts("het_group", groups)
+        if self.mpmd or not groups or max(groups) >= size:
+            raise ArgumentValueError(f"het_group must be of 0 to {size - 1}, and not with make_mpmd, got {groups}")
+        self._set_option("set_het_group", text)
+
+    def make_mpmd(self, settings: RunSettings) -> None:
+        """Let the same command start another program, too. Raises UnsupportedError for containers."""
+        if "SLURM_HET_SIZE" in os.environ:
+            raise ArgumentValueError("a heterogeneous job cannot start several programs by one srun: use set_het_group")
+        if self.container or settings.container:
+            raise UnsupportedError("srun cannot start several programs of containers: make a model for each")
+        self._add_part(settings, SrunSettings)
+
+    def format_run_args(self) -> list[str]:
+        """Return the options as words, `-k value` or `--key=value`."""
+        return short_and_long(self._options())
+
+    def format_comma_sep_env_vars(self) -> tuple[str, list[str]]:
+        """Return what `--export` lists, and the assignments that must stand before `srun`.
+
+        A comma ends a value there: such a variable is set before, and exported by its name, as one that is taken over
+        from the caller is.
+        """
+        before = {name for name, value in self.env_vars.items() if value is not None and "," in value}
+        words = (
+            name if value is None else f"{name}={value}" for name, value in self.env_vars.items() if name not in before
+        )
+        # Names last, in their order.
+        listed = ",".join([*words, *(name for name in self.env_vars if name in before)])
+        return listed, [f"{name}={value}" for name, value in self.env_vars.items() if name in before]
+
+    def command(self, placement: Placement) -> list[str]:
+        """Return the words that run the programs as one step."""
+        words = ["--output", placement.out, "--error", placement.err, "--job-name", placement.job_name]
+        allocation = self.alloc or placement.allocation
+        words += ["--jobid", allocation] if allocation else []
+        export, before = self._export(placement)
+        words += [*export, *self.format_run_args(), *self.program(placement.folder)]
+        for part in self.mpmd:
+            assert isinstance(part, SrunSettings)
+            export, more = part._export(placement)
+            before += [word for word in more if word not in before]
+            words += [":", *part.format_run_args(), "--job-name", placement.job_name, *export]
+            words += part.program(placement.folder)
+        return [*(["env", *before] if before else []), self.run_command or self.command_name, *words]
+
+    def _export(self, placement: Placement) -> tuple[list[str], list[str]]:
+        placed = self.placed(placement.environment)
+        assert isinstance(placed, SrunSettings)
+        listed, before = placed.format_comma_sep_env_vars()
+        return (["--export", f"ALL,{listed}"] if listed else []), before
+
+    def _cpu_bindings(self, cpus: str) -> str:
+        return f"map_cpu:{cpus}"
+
+    def _memory(self, megabytes: int) -> str:
+        return f"{megabytes}M"
+
+    def _walltime(self, walltime: str) -> str:
+        return check_walltime(walltime, _WALLTIME, _WALLTIME_FORMS)
+
+    def _time_text(self, seconds: int) -> str:
+        # SmartSim writes "01 day, 6:00:00" from 24 hours on.
+        return clock_text(seconds)
+
+
+class SbatchSettings(BatchSettings):
+    """Describe a job of `sbatch`."""
+
+    directive = "#SBATCH"
+    reserved_batch_args = frozenset({"output", "o", "error", "e", "job-name", "J", "chdir", "D"})
+
+    def __init__(
+        self,
+        nodes: int | None = None,
+        time: str = "",
+        account: str | None = None,
+        batch_args: Mapping[str, OptionValue] | None = None,
+        queue: str | None = None,
+    ) -> None:
+        super().__init__("sbatch", batch_args, nodes=nodes, queue=queue, time=time, account=account)
+
+    def set_nodes(self, num_nodes: int) -> None:
+        """Set the number of nodes."""
+        self.batch_args["nodes"] = count("nodes", num_nodes)
+
+    def set_walltime(self, walltime: str) -> None:
+        """Set how long the job may run, as `HH:MM:SS` or in another form of Slurm's."""
+        self.batch_args["time"] = check_walltime(walltime, _WALLTIME, _WALLTIME_FORMS)
+
+    def set_account(self, account: str) -> None:
+        """Set the account that pays."""
+        self.batch_args["account"] = account
+
+    def set_partition(self, partition: str) -> None:
+        """Set the partition to run in."""
+        self.batch_args["partition"] = str(partition)
+
+    def set_queue(self, queue: str) -> None:
+        """Set the partition, which other systems call a queue."""
+        self.set_partition(queue)
+
+    def set_cpus_per_task(self, cpus_per_task: int) -> None:
+        """Set the number of CPUs of each process."""
+        self.batch_args["cpus-per-task"] = count("cpus_per_task", cpus_per_task)
+
+    def set_hostlist(self, host_list: str | Sequence[str]) -> None:
+        """Set the hosts to run on."""
+        self.batch_args["nodelist"] = ",".join(names("host_list", host_list))
+
+    def format_batch_args(self) -> list[str]:
+        """Return the options as they stand in the script."""
+        quoted = {
+            name: None if value is None else directive_value(name, value)
+            for name, value in self._options().items()
+        }  # fmt: skip
+        return [" ".join(short_and_long({name: value})) for name, value in quoted.items()]
+
+    def header(self, placement: Placement) -> list[str]:
+        """Return the options of the job: where it writes, its name, and what it asks for."""
+        return [
+            f"--output={directive_value('output', placement.out)}",
+            f"--error={directive_value('error', placement.err)}",
+            f"--job-name={directive_value('job-name', placement.job_name)}",
+            *self.format_batch_args(),
+        ]
+
+    def submit_command(self, script: str) -> list[str]:
+        """Return the words that hand the script in; they print nothing but the job's id."""
+        return [self.batch_cmd, "--parsable", script]
