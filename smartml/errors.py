@@ -34,6 +34,7 @@ SmartMLError
     ├── PathNotFoundError (FileNotFoundError)  a file or folder that was named is not there: fix its path
     ├── PathExistsError (FileExistsError) a file or folder is in the way: remove it, or take another name
     ├── DuplicateNameError (ValueError)   two entities of one experiment share a name: rename one
+    ├── StrategyError (ValueError)        a strategy of the user's made no members: fix what it returns
     ├── NotStartedError (KeyError)        the entity does not run, or never did: start it first
     ├── AlreadyStartedError               the entity runs already: stop it first
     ├── ServerStartError                  the database server did not come up: the message says why
@@ -180,6 +181,10 @@ class PathExistsError(ExperimentError, FileExistsError):
 
 class DuplicateNameError(ExperimentError, ValueError):
     """Two different entities of one experiment have the same name."""
+
+
+class StrategyError(ExperimentError, ValueError):
+    """A strategy of the user's does not return the parameters of members."""
 
 
 class NotStartedError(ExperimentError, KeyError):

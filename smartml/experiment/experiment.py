@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from smartml.errors import (
     AlreadyStartedError,
     ArgumentTypeError,
+    ArgumentValueError,
     DuplicateNameError,
     LaunchError,
     NotStartedError,
@@ -27,7 +28,12 @@ from smartml.experiment.orchestrator import Orchestrator
 from smartml.experiment.publication import publish
 from smartml.experiment.schedulers.batch import BatchSettings
 from smartml.experiment.schedulers.containers import Container
-from smartml.experiment.schedulers.launchers import create_batch_settings, create_run_settings, find_launcher
+from smartml.experiment.schedulers.launchers import (
+    check_settings,
+    create_batch_settings,
+    create_run_settings,
+    find_launcher,
+)
 from smartml.experiment.schedulers.local import (
     DEFAULT_DATABASE,
     Command,
@@ -36,6 +42,7 @@ from smartml.experiment.schedulers.local import (
 )
 from smartml.experiment.schedulers.settings import EnvValue, OptionValue, RunSettings
 from smartml.experiment.states import Status
+from smartml.experiment.strategies import Strategy
 from smartml.experiment.summary import summary_table
 from smartml.experiment.supervisor import Job, names_with_pids, report_failure, supervisor
 from smartml.store.entities import ENTITY_VARIABLE, EntityState
@@ -138,11 +145,15 @@ class Experiment:
         params: dict[str, str | int | float] | None = None,
         path: PathLike | None = None,
         enable_key_prefixing: bool = False,
-        batch_settings: None = None,
+        batch_settings: BatchSettings | None = None,
     ) -> Model:
-        """Describe a program; `path`, the folder it runs in, is by default `<exp_path>/<name>`."""
-        _refuse_batch(batch_settings)
-        model = Model(name, params, run_settings, path or Path(self.exp_path, check_name(name, "a model")))
+        """Describe a program; `path`, the folder it runs in, is by default `<exp_path>/<name>`.
+
+        batch_settings: it runs as a job of its own. Raises UnsupportedError for settings of another launcher.
+        """
+        folder = path or Path(self.exp_path, check_name(name, "a model"))
+        model = Model(name, params, run_settings, folder, batch_settings=batch_settings)
+        check_settings(self.launcher, name, run_settings, batch_settings)
         if enable_key_prefixing:
             model.enable_key_prefixing()
         return model
@@ -150,16 +161,36 @@ class Experiment:
     def create_ensemble(
         self,
         name: str,
-        params: dict[str, object] | None = None,
-        batch_settings: None = None,
+        params: Mapping[str, object] | None = None,
+        batch_settings: BatchSettings | None = None,
         run_settings: RunSettings | None = None,
         replicas: int | None = None,
+        perm_strategy: str | Strategy = "all_perm",
         path: PathLike | None = None,
+        *,
+        params_as_args: Sequence[str] | None = None,
+        n_models: int = 0,
     ) -> Ensemble:
-        """Describe `replicas` equal programs; their folders lie in `path`, by default `<exp_path>/<name>`."""
-        _refuse_batch(batch_settings)
-        folder = path or Path(self.exp_path, check_name(name, "an ensemble"))
-        return Ensemble(name, params, folder, run_settings=run_settings, replicas=replicas)
+        """Describe several programs, by their parameters or their number (see `Ensemble`).
+
+            exp.create_ensemble("sweep", {"steps": [10, 20], "rate": [0.1, 0.2]}, run_settings=settings)
+
+        Their folders lie in `path`, by default `<exp_path>/<name>`. batch_settings: all run in one job.
+        Raises UnsupportedError for settings of another launcher.
+        """
+        ensemble = Ensemble(
+            name,
+            params,
+            path or Path(self.exp_path, check_name(name, "an ensemble")),
+            params_as_args,
+            batch_settings,
+            run_settings,
+            perm_strategy,
+            replicas=replicas,
+            n_models=n_models,
+        )
+        check_settings(self.launcher, name, run_settings, batch_settings)
+        return ensemble
 
     def create_database(
         self,
@@ -223,6 +254,7 @@ class Experiment:
         chosen = self._sorted(entities)
         if self.launcher != "local":
             raise UnsupportedError(f"launcher {self.launcher!r} cannot start anything yet; there is: 'local'")
+        self._check_settings(chosen)
         self._check_not_running(chosen)
         _check_programs(chosen.programs)
         if summary:
@@ -321,6 +353,15 @@ class Experiment:
             if names.count(name) > 1:
                 raise DuplicateNameError(f"{names.count(name)} of the entities are named {name!r}: rename all but one")
         return chosen
+
+    def _check_settings(self, chosen: Entities) -> None:
+        """Look again: models may have been made, or appended to an ensemble, by hand."""
+        for model in chosen.programs:
+            check_settings(self.launcher, model.name, model.run_settings, model.batch_settings)
+        for ensemble in chosen.ensembles:
+            check_settings(self.launcher, ensemble.name, None, ensemble.batch_settings)
+            if not len(ensemble):
+                raise ArgumentValueError(f"ensemble {ensemble.name!r} has no members: append them by add_model")
 
     def _check_not_running(self, chosen: Entities) -> None:
         running: dict[str, Entity] = {run.entity.name: run.entity for run in self._runs if not run.job.is_over}
@@ -445,8 +486,3 @@ def _check_programs(models: Iterable[Model]) -> None:
         for program in model.run_settings.programs():
             if not os.access(program, os.X_OK):
                 raise ProgramNotFoundError(f"{model.name!r} cannot start: {program} is not there, or not executable")
-
-
-def _refuse_batch(batch_settings: object) -> None:
-    if batch_settings is not None:
-        raise UnsupportedError("batch jobs cannot be started yet; leave batch_settings out to run on this machine")

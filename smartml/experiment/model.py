@@ -1,10 +1,13 @@
 """A model: one program of an experiment, with its files and its place among the others."""
 
+import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
-from smartml.errors import ArgumentTypeError, DuplicateNameError
+from smartml.errors import ArgumentTypeError, ArgumentValueError, DuplicateNameError
 from smartml.experiment.files import AttachedFiles, PathLike, Paths, attach_files, check_name, check_params
+from smartml.experiment.schedulers.batch import BatchSettings
 from smartml.experiment.schedulers.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -15,14 +18,17 @@ class Model:
     """Describe a program to run; usually made by `Experiment.create_model`.
 
     params: values for the tags of files to configure. path: the folder it runs in, by default the current one.
+    params_as_args: the parameters that `params_to_args` makes arguments of. batch_settings: it runs as a batch job.
     """
 
     def __init__(
         self,
         name: str,
-        params: dict[str, str | int | float] | None,
+        params: Mapping[str, str | int | float] | None,
         run_settings: RunSettings,
         path: PathLike | None = None,
+        params_as_args: Sequence[str] | None = None,
+        batch_settings: BatchSettings | None = None,
     ) -> None:
         if not isinstance(run_settings, RunSettings):
             raise ArgumentTypeError(
@@ -30,6 +36,8 @@ class Model:
             )
         self.name = check_name(name, "a model")
         self.params = check_params(params)
+        self.params_as_args = list(params_as_args or [])
+        self.batch_settings = check_batch_settings(batch_settings, f"model {name!r}")
         self.run_settings = run_settings
         self.path = str(Path(path or ".").absolute())
         self.files = AttachedFiles()
@@ -40,6 +48,26 @@ class Model:
     def type(self) -> str:
         """The kind of entity, as tables show it."""
         return type(self).__name__
+
+    def set_path(self, path: PathLike) -> None:
+        """Set the folder that the program runs in."""
+        self.path = str(Path(path).absolute())
+
+    def params_to_args(self) -> None:
+        """Append the parameters of `params_as_args` to the program's arguments.
+
+        `--steps` gives `--steps=5`, `-n` gives `-n 5`; a name without dashes gets one or two, as its length says.
+        Raises ArgumentValueError for a name that is no parameter.
+        """
+        words: list[str] = []
+        for name in self.params_as_args:
+            if name not in self.params:
+                known = ", ".join(map(repr, self.params)) or "none"
+                raise ArgumentValueError(f"model {self.name!r} has no parameter {name!r} to pass; it has: {known}")
+            words += _argument(name, self.params[name])
+        # A copy: the settings may be those of others, too.
+        self.run_settings = copy.deepcopy(self.run_settings)
+        self.run_settings.add_exe_args(words)
 
     def attach_generator_files(
         self, to_copy: Paths = None, to_symlink: Paths = None, to_configure: Paths = None
@@ -77,3 +105,18 @@ class Model:
 
     def __repr__(self) -> str:
         return f"<{self.type} {self.name}>"
+
+
+def check_batch_settings(settings: object, of: str) -> BatchSettings | None:
+    """Return the settings of a batch job, or None where there is none. Raises ArgumentTypeError."""
+    if settings is not None and not isinstance(settings, BatchSettings):
+        raise ArgumentTypeError(
+            f"batch_settings of {of} must be as create_batch_settings makes them, got {type(settings).__name__}"
+        )
+    return settings
+
+
+def _argument(name: str, value: str) -> list[str]:
+    if not name.startswith("-"):
+        name = f"-{name}" if len(name) == 1 else f"--{name}"
+    return [f"{name}={value}"] if name.startswith("--") else [name, value]

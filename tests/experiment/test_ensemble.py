@@ -1,10 +1,11 @@
-"""Ensembles: replicas of one program."""
+"""Ensembles: programs made from parameters, or several times the same."""
 
 from pathlib import Path
 
 import pytest
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, DuplicateNameError, UnsupportedError
+from smartml.experiment import Experiment, SbatchSettings
 
 
 @pytest.fixture
@@ -84,12 +85,89 @@ def test_models_can_be_appended_once(exp, ensemble, program):
         ensemble.add_model("extra")
 
 
-def test_what_is_not_there_yet_says_what_is(exp):
+def test_a_member_is_found_by_its_name_and_lists_of_members_are_copies(ensemble):
+    assert ensemble["ens_1"] is ensemble.models[1]
+    assert ensemble["ens_9"] is None
+    ensemble.models.clear()
+    assert len(ensemble) == 3
+
+
+def test_the_folders_of_members_move_together(ensemble, tmp_path):
+    ensemble.set_path(tmp_path / "other")
+    assert [model.path for model in ensemble] == [str(tmp_path / f"other/ens_{i}") for i in range(3)]
+
+
+def test_members_are_made_from_parameters_and_get_them_in_their_files(exp, tmp_path):
+    (tmp_path / "in.txt").write_text("T = ;T; P = ;P;")
+    settings = exp.create_run_settings("cat", "in.txt")
+    ensemble = exp.create_ensemble("sweep", {"T": [10, 20], "P": 0.5}, run_settings=settings)
+    ensemble.attach_generator_files(to_configure="in.txt")
+    exp.start(ensemble)
+    assert outputs(ensemble) == [["T", "=", "10", "P", "=", "0.5"], ["T", "=", "20", "P", "=", "0.5"]]
+    assert ensemble.query_key_prefixing()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ["13", "14", "23", "24"]),
+        ({"perm_strategy": "step"}, ["13", "24"]),
+        ({"replicas": 2, "perm_strategy": "step"}, ["13", "13", "24", "24"]),
+        ({"perm_strategy": lambda names, values, n_models: [{"a": "x", "b": 5}]}, ["x5"]),
+    ],
+)
+def test_the_strategy_says_which_members_there_are(exp, options, expected):
     settings = exp.create_run_settings("true")
-    with pytest.raises(UnsupportedError, match="replicas=n"):
-        exp.create_ensemble("ens", params={"a": [1, 2]}, run_settings=settings)
-    with pytest.raises(UnsupportedError, match="batch"):
+    ensemble = exp.create_ensemble("ens", {"a": [1, 2], "b": [3, 4]}, run_settings=settings, **options)
+    assert ["".join(model.params.values()) for model in ensemble] == expected
+    assert [model.name for model in ensemble] == [f"ens_{i}" for i in range(len(expected))]
+
+
+def test_a_random_choice_has_the_size_asked_for(exp):
+    settings = exp.create_run_settings("true")
+    ensemble = exp.create_ensemble(
+        "ens", {"a": list(range(10))}, run_settings=settings, perm_strategy="random", n_models=3
+    )
+    assert len({model.params["a"] for model in ensemble}) == 3
+
+
+def test_parameters_are_passed_as_arguments_on_request(exp):
+    settings = exp.create_run_settings("echo", "first")
+    params = {"steps": [1, 2], "n": "two words", "-x": 5, "--y": 6}
+    ensemble = exp.create_ensemble("ens", params, run_settings=settings, params_as_args=["steps", "n", "-x", "--y"])
+    assert ensemble.models[1].run_settings.exe_args == ["first", "--steps=2", "-n", "two words", "-x", "5", "--y=6"]
+    assert settings.exe_args == ["first"]
+    with pytest.raises(ArgumentValueError, match="'ens_0' has no parameter 'm' to pass; it has: 'steps', 'n'"):
+        exp.create_ensemble("ens", params, run_settings=settings, params_as_args=["m"])
+
+
+def test_an_ensemble_of_a_batch_job_may_be_filled_by_hand(tmp_path):
+    exp = Experiment("exp", tmp_path, launcher="slurm")
+    ensemble = exp.create_ensemble("ens", batch_settings=exp.create_batch_settings(2))
+    assert (len(ensemble), ensemble.batch) == (0, True)
+    settings = exp.create_run_settings("true", run_command="srun")
+    ensemble.add_model(exp.create_model("by-hand", settings))
+    assert [model.path for model in ensemble] == [str(tmp_path / "by-hand")]
+    with pytest.raises(ArgumentValueError, match="batch job of its own"):
+        ensemble.add_model(exp.create_model("other", settings, batch_settings=exp.create_batch_settings()))
+
+
+def test_settings_of_another_launcher_are_refused(exp):
+    with pytest.raises(UnsupportedError, match="leave batch_settings out"):
+        exp.create_ensemble("ens", batch_settings=SbatchSettings())
+    with pytest.raises(ArgumentTypeError, match="create_batch_settings"):
         exp.create_ensemble("ens", batch_settings=object())
-    for wrong in ({}, {"run_settings": settings}, {"run_settings": settings, "replicas": 0}):
-        with pytest.raises(ArgumentValueError, match="replica"):
+
+
+def test_what_makes_no_members_says_what_is_needed(exp):
+    settings = exp.create_run_settings("true")
+    for wrong in ({}, {"params": {"a": 1}}, {"replicas": 2}):
+        with pytest.raises(ArgumentValueError, match="needs run_settings beside params or replicas"):
             exp.create_ensemble("ens", **wrong)
+    with pytest.raises(ArgumentValueError, match="it needs params or replicas"):
+        exp.create_ensemble("ens", run_settings=settings)
+    for wrong in (0, -1, True, 1.5):
+        with pytest.raises(ArgumentValueError, match="at least one replica"):
+            exp.create_ensemble("ens", run_settings=settings, replicas=wrong)
+    with pytest.raises(ArgumentTypeError, match="must map names"):
+        exp.create_ensemble("ens", [1], run_settings=settings)

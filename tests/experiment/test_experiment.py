@@ -19,7 +19,7 @@ from smartml.errors import (
     ProgramNotFoundError,
     UnsupportedError,
 )
-from smartml.experiment import Experiment, Orchestrator, Status
+from smartml.experiment import Experiment, Orchestrator, SbatchSettings, Status
 
 SLEEP = "import time; time.sleep(100)"
 
@@ -382,8 +382,10 @@ def test_only_entities_can_be_started(exp, program):
         exp.start([program("pass")])
     with pytest.raises(ArgumentTypeError, match="create_run_settings"):
         exp.create_model("model", "python")
-    with pytest.raises(UnsupportedError, match="batch"):
+    with pytest.raises(ArgumentTypeError, match="create_batch_settings"):
         exp.create_model("model", exp.create_run_settings("python"), batch_settings=object())
+    with pytest.raises(UnsupportedError, match="leave batch_settings out"):
+        exp.create_model("model", exp.create_run_settings("python"), batch_settings=SbatchSettings())
 
 
 def test_status_comes_in_the_order_of_kinds(exp, program):

@@ -151,10 +151,10 @@ def create_batch_settings(
         raise ArgumentTypeError(f"{kind.__name__} takes no such option: {', '.join(options)}") from error
 
 
-def check_settings(launcher: str, name: str, settings: RunSettings, batch: BatchSettings | None) -> None:
+def check_settings(launcher: str, name: str, settings: RunSettings | None, batch: BatchSettings | None) -> None:
     """Check that the launcher can run an entity that is described so. Raises UnsupportedError."""
     known = LAUNCHERS[launcher]
-    if launcher != "local":
+    if settings is not None and launcher != "local":
         accepted: tuple[type[RunSettings], ...] = (RunSettings, *_MPI.values(), *known.own)
         if type(settings) not in accepted:
             listed = ", ".join(kind.__name__ for kind in accepted)
