@@ -33,6 +33,7 @@ SmartMLError
     │   └── ProgramNotFoundError (FileNotFoundError)  no such program: fix its name, or the PATH
     ├── PathNotFoundError (FileNotFoundError)  a file or folder that was named is not there: fix its path
     ├── PathExistsError (FileExistsError) a file or folder is in the way: remove it, or take another name
+    ├── PlacementError (OSError)          a file cannot be put into a program's folder: the message says why
     ├── DuplicateNameError (ValueError)   two entities of one experiment share a name: rename one
     ├── StrategyError (ValueError)        a strategy of the user's made no members: fix what it returns
     ├── NotStartedError (KeyError)        the entity does not run, or never did: start it first
@@ -177,6 +178,10 @@ class PathNotFoundError(ExperimentError, FileNotFoundError):
 
 class PathExistsError(ExperimentError, FileExistsError):
     """A file or folder is in the way of one that should be made."""
+
+
+class PlacementError(ExperimentError, OSError):
+    """A file that a program needs cannot be read, or not written to its folder."""
 
 
 class DuplicateNameError(ExperimentError, ValueError):

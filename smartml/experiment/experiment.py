@@ -22,6 +22,7 @@ from smartml.errors import (
 )
 from smartml.experiment.ensemble import Ensemble
 from smartml.experiment.files import TAG, AttachedFiles, PathLike, check_name, place_files, remove_folder
+from smartml.experiment.generated import index_file, write_index
 from smartml.experiment.guardian import GRACE_S
 from smartml.experiment.model import Model
 from smartml.experiment.orchestrator import Orchestrator
@@ -213,8 +214,12 @@ class Experiment:
 
         Optional: `start` does so for what was not generated. A folder that exists is an error, or, with `overwrite`,
         is deleted first, if it lies in the experiment's. That of a database is emptied in any case, unless it keeps
-        data. `verbose` logs the parameters. Raises PathExistsError, AlreadyStartedError.
+        data. `verbose` logs the parameters. What a model's folder got is listed in `<name>.files.json` there.
+        tag: what stands on both sides of a parameter's name in files to configure, by default `;`.
+        Raises PathExistsError, AlreadyStartedError, PlacementError.
         """
+        if tag is not None and not isinstance(tag, str):
+            raise ArgumentTypeError(f"tag must be a str, got {type(tag).__name__}: {tag!r}")
         chosen = self._sorted(entities)
         self._check_not_running(chosen)
         for model in chosen.programs:
@@ -230,7 +235,7 @@ class Experiment:
         for model in chosen.programs:
             if os.path.lexists(model.path):
                 remove_folder(Path(model.path), Path(self.exp_path))
-            place_files(model.files, Path(model.path), model.params, tag or TAG)
+            _place(model, tag or TAG)
             self._generated[model.name] = model.files
             logger.log(logging.INFO if verbose else logging.DEBUG, "generated %s with %s", model.path, model.params)
 
@@ -386,7 +391,7 @@ class Experiment:
         folder = Path(model.path)
         out, err = folder / f"{model.name}.out", folder / f"{model.name}.err"
         if self._generated.get(model.name) is not model.files:
-            place_files(model.files, folder, model.params)
+            _place(model)
         command = Command(
             argv=_command(model),
             folder=folder,
@@ -474,6 +479,14 @@ class Experiment:
             *(f"Model: {model.name}: {shlex.join(_command(model))}" for model in chosen.models),
         ]
         logger.info("\n".join(lines))
+
+
+def _place(model: Model, tag: str = TAG) -> None:
+    """Put the files of a model into its folder, and their index beside them."""
+    folder = Path(model.path)
+    placed = place_files(model.files, folder, model.params, tag, used_elsewhere=model.params_as_args)
+    if model.files or model.params:
+        write_index(index_file(folder, model.name), placed, model.params, tag)
 
 
 def _command(model: Model) -> tuple[str, ...]:

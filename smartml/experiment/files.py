@@ -4,11 +4,13 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from smartml.errors import ArgumentTypeError, ArgumentValueError, PathExistsError, PathNotFoundError
+from smartml.errors import ArgumentTypeError, ArgumentValueError, PathExistsError, PathNotFoundError, PlacementError
+from smartml.experiment.generated import PlacedFile
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +22,9 @@ Paths = PathLike | Sequence[PathLike] | None
 # What stands on both sides of a parameter's name in a file to configure.
 TAG = ";"
 
+# How many files a warning names.
+_SHOWN = 5
+
 
 @dataclass(frozen=True)
 class AttachedFiles:
@@ -28,6 +33,9 @@ class AttachedFiles:
     to_copy: tuple[Path, ...] = ()
     to_symlink: tuple[Path, ...] = ()
     to_configure: tuple[Path, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.to_copy or self.to_symlink or self.to_configure)
 
 
 def attach_files(to_copy: Paths = None, to_symlink: Paths = None, to_configure: Paths = None) -> AttachedFiles:
@@ -46,53 +54,79 @@ def attach_files(to_copy: Paths = None, to_symlink: Paths = None, to_configure: 
     return files
 
 
-def place_files(files: AttachedFiles, folder: Path, params: Mapping[str, str], tag: str = TAG) -> None:
+def place_files(
+    files: AttachedFiles,
+    folder: Path,
+    params: Mapping[str, str],
+    tag: str = TAG,
+    used_elsewhere: Collection[str] = (),
+) -> list[PlacedFile]:
     """Put the files into the folder, which is created; what lies there under their names is replaced.
 
-    Of a folder to copy or to configure, the contents are placed.
+    Of a folder to copy or to configure, the contents are placed, and what its links lead to; one to configure must have
+    no linked folders. Nothing is ever written through a link of the folder. A tag without a parameter, and a parameter
+    without a tag that is not `used_elsewhere`, are warned about. Returns what was placed.
+    Raises PathExistsError, PathNotFoundError, ArgumentValueError, PlacementError.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for source in files.to_copy:
-        for file, target in _targets(source, folder):
-            _replace(file, target)
+    # Listed before anything is written, since the folder may lie in a source.
+    to_copy = [found for source in files.to_copy for found in _targets(source, folder)]
+    to_configure = [found for source in files.to_configure for found in _targets(source, folder, may_follow=False)]
+    _make_folder(folder)
+    placed: list[PlacedFile] = []
+    for source, target in to_copy:
+        _replace(source, target, folder)
+        if not source.is_dir():
+            placed.append(PlacedFile(str(target.relative_to(folder)), str(source), "copy"))
     for source in files.to_symlink:
         _link(source, folder / source.name)
-    used: set[str] = set()
-    for source in files.to_configure:
-        for file, target in _targets(source, folder):
-            if target.exists() and not target.is_symlink() and target.samefile(file):
-                raise PathExistsError(f"configuring {file} would overwrite the file itself: run in another folder")
-            _replace(file, target)
-            used |= _configure_file(file, target, params, tag)
-    if files.to_configure and (unused := params.keys() - used):
-        logger.warning(
-            "no file of %s has a tag for: %s", folder, ", ".join(f"{tag}{name}{tag}" for name in sorted(unused))
-        )
+        placed.append(PlacedFile(source.name, str(source), "symlink"))
+    for source, target in to_configure:
+        if target.exists() and not target.is_symlink() and not target.is_dir() and target.samefile(source):
+            raise PathExistsError(f"configuring {source} would overwrite the file itself: run in another folder")
+        _replace(source, target, folder)
+        if not source.is_dir():
+            used, defaults = _configure_file(source, target, params, tag)
+            placed.append(PlacedFile(str(target.relative_to(folder)), str(source), "configure", used, defaults))
+    if files.to_configure:
+        used_names = {name for one in placed for name in one.parameters}
+        unused = {name: value for name, value in params.items() if name not in used_names | set(used_elsewhere)}
+        _warn_of_unused(unused, [source for source, _ in to_configure], tag)
+    return placed
 
 
-def configure(text: str, params: Mapping[str, str], tag: str = TAG) -> tuple[str, set[str], list[tuple[int, str]]]:
+class Configured(NamedTuple):
+    """A text with parameters filled in."""
+
+    text: str
+    # The parameters that were used, each with its lines, from 1.
+    used: dict[str, list[int]]
+    # The words of tags without a parameter, each with its line.
+    defaults: list[tuple[int, str]]
+
+
+def configure(text: str, params: Mapping[str, str], tag: str = TAG) -> Configured:
     """Fill in the parameters of a text: `;THERMO;` becomes the value of THERMO.
 
-    Any other word between two tags loses them, and remains as its own default. Returns the text, the parameters that
-    were used, and the tags without a parameter, each with its line number.
+    Any other word between two tags loses them, and remains as its own default.
     """
     mark = re.escape(tag)
     known = re.compile(f"{mark}({'|'.join(map(re.escape, params))}){mark}") if params else re.compile("(?!)()")
     unknown = re.compile(rf"{mark}((?:(?!{mark})\S)+){mark}")
     written: list[str] = []
+    used: dict[str, list[int]] = {}
     defaults: list[tuple[int, str]] = []
     line = 1
     # Every second piece is the name of a parameter. Known tags go first, so that a stray `;` before one does no harm.
-    pieces = known.split(text)
-    for index, piece in enumerate(pieces):
+    for index, piece in enumerate(known.split(text)):
         if index % 2:
             written.append(params[piece])
+            used.setdefault(piece, []).append(line)
             continue
         for match in unknown.finditer(piece):
             defaults.append((line + piece.count("\n", 0, match.start()), match[1]))
         written.append(unknown.sub(r"\1", piece))
         line += piece.count("\n")
-    return "".join(written), set(pieces[1::2]), defaults
+    return Configured("".join(written), used, defaults)
 
 
 def check_name(name: object, of: str) -> str:
@@ -118,10 +152,16 @@ def check_params(params: object) -> dict[str, str]:
 
 
 def remove_folder(folder: Path, within: Path) -> None:
-    """Delete a folder with its contents; nothing outside `within` is ever deleted. Raises PathExistsError."""
-    if within.resolve() not in folder.resolve().parents:
+    """Delete a folder with its contents, or the file or link in its place; nothing outside `within` is ever deleted.
+
+    Of a link, only itself is deleted. Raises PathExistsError.
+    """
+    if within.resolve() not in (folder.parent.resolve() / folder.name).parents:
         raise PathExistsError(f"{folder} is not inside {within}, so it is not overwritten; delete it by hand")
-    shutil.rmtree(folder)
+    if folder.is_symlink() or not folder.is_dir():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder)
 
 
 def _existing(paths: Paths) -> tuple[Path, ...]:
@@ -136,25 +176,70 @@ def _existing(paths: Paths) -> tuple[Path, ...]:
     return tuple(Path(path).absolute() for path in several)
 
 
-def _targets(source: Path, folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield every file of the source with its place in the folder."""
+def _targets(source: Path, folder: Path, may_follow: bool = True) -> list[tuple[Path, Path]]:
+    """Return every file of the source, and every folder in it, with its place in the folder."""
     if not source.is_dir():
-        yield source, folder / source.name
+        return [(source, folder / source.name)]
+    found: list[tuple[Path, Path]] = []
+    # The folders still to look into, each with the real folders above it: a link to one of them has no end.
+    waiting: list[tuple[Path, tuple[Path, ...]]] = [(source, (source.resolve(),))]
+    while waiting:
+        parent, above = waiting.pop()
+        for entry in sorted(parent.iterdir()):
+            if not entry.exists():
+                raise PathNotFoundError(f"{entry} is a link to {os.readlink(entry)}, where there is nothing: remove it")
+            if entry.is_dir():
+                real = entry.resolve()
+                if entry.is_symlink() and not may_follow:
+                    raise ArgumentValueError(
+                        f"{entry} is a link to a folder, which cannot be in a folder to configure: attach it by itself"
+                    )
+                if real in above:
+                    raise ArgumentValueError(f"{entry} is a link to a folder above itself: its contents have no end")
+                if real == folder.resolve():
+                    continue
+                waiting.append((entry, (*above, real)))
+            found.append((entry, folder / entry.relative_to(source)))
+    return found
+
+
+def _warn_of_unused(params: Mapping[str, str], searched: Sequence[Path], tag: str) -> None:
+    more = ", ..." if len(searched) > _SHOWN else ""
+    files = ", ".join(map(str, searched[:_SHOWN])) + more
+    for name, value in params.items():
+        logger.warning("parameter %r (%s) is not used: no %s in %s", name, value, f"{tag}{name}{tag}", files)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise PathExistsError(f"{folder} cannot be made, a file is in the way: {error.filename}") from error
+    except OSError as error:
+        raise PlacementError(f"{folder} cannot be made: {error}") from error
+
+
+def _replace(source: Path, target: Path, folder: Path) -> None:
+    for parent in target.relative_to(folder).parents:
+        if (folder / parent).is_symlink() and parent != Path():
+            raise PathExistsError(f"{source} would be written through the link {folder / parent}: attach one of them")
+    if source.is_dir():
+        if target.is_symlink():
+            raise PathExistsError(f"{source} would be written through the link {target}: attach one of them")
+        _make_folder(target)
         return
-    for parent, _, names in os.walk(source, followlinks=False):
-        for name in names:
-            file = Path(parent) / name
-            yield file, folder / file.relative_to(source)
-
-
-def _replace(source: Path, target: Path) -> None:
+    if target.is_dir() and not target.is_symlink():
+        raise PathExistsError(f"{target} is a folder, in the way of the file {source}: rename one of them")
     if target.is_symlink():
         # Never written through: it may lead to the very source.
         target.unlink()
     elif target.exists() and target.samefile(source):
         return  # The program runs where its files lie.
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(source, target)
+    _make_folder(target.parent)
+    try:
+        shutil.copy2(source, target)
+    except OSError as error:
+        raise PlacementError(f"{source} cannot be copied to {target}: {error}") from error
 
 
 def _link(source: Path, target: Path) -> None:
@@ -169,11 +254,19 @@ def _link(source: Path, target: Path) -> None:
     target.symlink_to(source)
 
 
-def _configure_file(source: Path, target: Path, params: Mapping[str, str], tag: str) -> set[str]:
-    # Whatever the encoding, bytes that are not text stay as they are.
-    text = source.read_bytes().decode(errors="surrogateescape")
-    written, used, defaults = configure(text, params, tag)
+def _configure_file(
+    source: Path, target: Path, params: Mapping[str, str], tag: str
+) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+    """Write the file with its parameters; return the lines of those, and of the tags without one."""
+    try:
+        # Whatever the encoding, bytes that are not text stay as they are.
+        text = source.read_bytes().decode(errors="surrogateescape")
+        written, used, defaults = configure(text, params, tag)
+        target.write_bytes(written.encode(errors="surrogateescape"))
+    except OSError as error:
+        raise PlacementError(f"{source} cannot be configured as {target}: {error}") from error
+    lines: dict[str, list[int]] = {}
     for line, word in defaults:
         logger.warning("%s, line %d: no parameter is named %r, its tags are removed", source, line, word)
-    target.write_bytes(written.encode(errors="surrogateescape"))
-    return used
+        lines.setdefault(word, []).append(line)
+    return used, lines

@@ -1,5 +1,6 @@
 """Programs beside a database: started, watched, reported, stopped."""
 
+import json
 import os
 import signal
 import time
@@ -465,6 +466,27 @@ def test_generate_never_deletes_a_folder_outside_the_experiment(exp, tmp_path):
     with pytest.raises(PathExistsError, match="is not inside"):
         exp.generate(model, overwrite=True)
     assert (tmp_path / "precious").is_dir()
+
+
+def test_generate_lists_what_it_placed_beside_it(exp, tmp_path):
+    (tmp_path / "input").write_text("first\nx = @x@")
+    model = exp.create_model("reader", exp.create_run_settings("cat", "input"), params={"x": 5})
+    model.attach_generator_files(to_configure="input")
+    exp.generate(model, tag="@")
+    with open(f"{model.path}/reader.files.json") as file:
+        index = json.load(file)
+    assert (index["params"], index["tag"]) == ({"x": "5"}, "@")
+    assert [(one["path"], one["source"], one["parameters"]) for one in index["files"]] == [
+        ("input", str(tmp_path / "input"), {"x": [2]})
+    ]
+    with pytest.raises(ArgumentTypeError, match="tag must be a str"):
+        exp.generate(model, tag=5, overwrite=True)
+
+
+def test_a_file_in_the_place_of_the_experiment_is_named(exp, program, tmp_path):
+    (tmp_path / "exp").touch()
+    with pytest.raises(PathExistsError, match=f"a file is in the way: {tmp_path / 'exp'}"):
+        exp.generate(program("pass"))
 
 
 def test_generate_leaves_running_entities_alone(exp, program):
