@@ -23,6 +23,7 @@ from rich.table import Column, Table
 from smartml import Client, Orchestrator, __version__
 from smartml.errors import SmartMLError, StoreError, TensorModuleError
 from smartml.experiment.node import Node
+from smartml.experiment.preview import previewing
 from smartml.experiment.supervisor import supervisor
 from smartml.feeds import DataInfo
 from smartml.feeds.player import read_speed, replay
@@ -77,6 +78,22 @@ def demo(options: tuple[str, ...]) -> NoReturn:
     sys.argv = ["smartml demo", *options]
     runpy.run_path(str(script), run_name="__main__")
     sys.exit(0)
+
+
+@main.command(context_settings={"allow_interspersed_args": False})
+@click.argument("script", type=click.Path(exists=True, dir_okay=False))
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@_plain_errors
+def preview(script: str, options: tuple[str, ...]) -> None:
+    """Print all that the launch script SCRIPT would run, and start nothing.
+
+    The script runs with its OPTIONS; each `start` of an experiment prints its folders, commands and scripts.
+    """
+    sys.argv = [script, *options]
+    # As for a script that Python runs itself.
+    sys.path.insert(0, str(Path(script).resolve().parent))
+    with previewing(click.echo):
+        runpy.run_path(script, run_name="__main__")
 
 
 @main.group()

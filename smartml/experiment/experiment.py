@@ -26,6 +26,7 @@ from smartml.experiment.generated import index_file, write_index
 from smartml.experiment.guardian import GRACE_S
 from smartml.experiment.model import Model
 from smartml.experiment.orchestrator import Orchestrator
+from smartml.experiment.preview import free_file, preview_text, shown
 from smartml.experiment.publication import publish
 from smartml.experiment.schedulers.batch import BatchSettings
 from smartml.experiment.schedulers.containers import Container
@@ -102,6 +103,8 @@ class Experiment:
         self._runs: list[Run] = []
         # The databases whose addresses programs get: started here, or running when handed to `start`.
         self._databases: list[Orchestrator] = []
+        # The databases that a preview would have started.
+        self._previewed: list[Orchestrator] = []
         # What `generate` has put in place, by the name of the model.
         self._generated: dict[str, AttachedFiles] = {}
 
@@ -221,6 +224,8 @@ class Experiment:
         if tag is not None and not isinstance(tag, str):
             raise ArgumentTypeError(f"tag must be a str, got {type(tag).__name__}: {tag!r}")
         chosen = self._sorted(entities)
+        if shown() is not None:
+            return
         self._check_not_running(chosen)
         for model in chosen.programs:
             if os.path.lexists(model.path) and not overwrite:
@@ -257,6 +262,11 @@ class Experiment:
         Raises ServerStartError, LaunchError, DuplicateNameError, AlreadyStartedError.
         """
         chosen = self._sorted(entities)
+        if (show := shown()) is not None:
+            # As much as there is: it is asked for by the command, which has no other way to see it.
+            show(self._preview(chosen, "debug"))
+            self._previewed += [database for database in chosen.databases if database not in self._previewed]
+            return
         if self.launcher != "local":
             raise UnsupportedError(f"launcher {self.launcher!r} cannot start anything yet; there is: 'local'")
         self._check_settings(chosen)
@@ -282,7 +292,7 @@ class Experiment:
 
         Every process of a program is asked to end, and killed after `grace_s`. Raises NotStartedError.
         """
-        if not entities:
+        if not entities or shown() is not None:
             self._stop(self._runs, grace_s)
             return
         chosen = self._sorted(entities)
@@ -302,6 +312,8 @@ class Experiment:
         chosen = self._sorted(entities)
         if chosen.databases:
             raise ArgumentTypeError("a database does not end by itself: wait for models and ensembles")
+        if shown() is not None:
+            return True
         jobs = [self._latest_run(model).job for model in chosen.programs]
         return supervisor.wait(jobs if entities else self._jobs_of_programs(), timeout_s)
 
@@ -331,6 +343,30 @@ class Experiment:
         """
         return summary_table(((run.entity.type, run.number, run.job) for run in self._runs), style)
 
+    def preview(
+        self,
+        *entities: Entity,
+        verbosity_level: str = "info",
+        output_format: str = "plain_text",
+        output_filename: PathLike | None = None,
+    ) -> str:
+        """Return what `start` would run, and log it: folders, files, variables, commands and scripts.
+
+        Nothing is started or generated. verbosity_level: "info" shows of an ensemble the first and the last member,
+        "debug" and "developer" show all. output_filename: a file to write the text to, in place of the log; a free name
+        is taken where there is one. An address that is not known yet stands as `<db_identifier>`.
+        """
+        if output_format != "plain_text":
+            raise ArgumentValueError(f"output_format {output_format!r} is unknown; there is: 'plain_text'")
+        chosen = self._sorted(entities)
+        self._check_settings(chosen)
+        text = self._preview(chosen, verbosity_level)
+        if output_filename is None:
+            logger.info("%s", text)
+        else:
+            free_file(Path(output_filename)).write_text(text, encoding="utf-8")
+        return text
+
     @property
     def db_identifiers(self) -> set[str]:
         """The identifiers of the running databases."""
@@ -358,6 +394,18 @@ class Experiment:
             if names.count(name) > 1:
                 raise DuplicateNameError(f"{names.count(name)} of the entities are named {name!r}: rename all but one")
         return chosen
+
+    def _preview(self, chosen: Entities, verbosity_level: str) -> str:
+        overview = {"Experiment Name": self.name, "Experiment Path": self.exp_path, "Launcher": self.launcher}
+        return preview_text(
+            overview,
+            chosen.models,
+            chosen.ensembles,
+            chosen.databases,
+            self._running_databases(),
+            self._previewed if shown() is not None else [],
+            verbosity_level,
+        )
 
     def _check_settings(self, chosen: Entities) -> None:
         """Look again: models may have been made, or appended to an ensemble, by hand."""
@@ -496,6 +544,8 @@ def _command(model: Model) -> tuple[str, ...]:
 def _check_programs(models: Iterable[Model]) -> None:
     """Look again: run settings may be old, or their program may have been changed by hand."""
     for model in models:
+        # Raises what cannot be put together.
+        _command(model)
         for program in model.run_settings.programs():
             if not os.access(program, os.X_OK):
                 raise ProgramNotFoundError(f"{model.name!r} cannot start: {program} is not there, or not executable")

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import shutil
+import stat
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,6 +238,8 @@ def _replace(source: Path, target: Path, folder: Path) -> None:
         return  # The program runs where its files lie.
     _make_folder(target.parent)
     try:
+        # An earlier one may be for reading only, or have other names.
+        target.unlink(missing_ok=True)
         shutil.copy2(source, target)
     except OSError as error:
         raise PlacementError(f"{source} cannot be copied to {target}: {error}") from error
@@ -262,7 +265,11 @@ def _configure_file(
         # Whatever the encoding, bytes that are not text stay as they are.
         text = source.read_bytes().decode(errors="surrogateescape")
         written, used, defaults = configure(text, params, tag)
+        mode = target.stat().st_mode
+        # What may only be read is copied so.
+        target.chmod(mode | stat.S_IWUSR)
         target.write_bytes(written.encode(errors="surrogateescape"))
+        target.chmod(mode)
     except OSError as error:
         raise PlacementError(f"{source} cannot be configured as {target}: {error}") from error
     lines: dict[str, list[int]] = {}

@@ -31,11 +31,12 @@ def index_file(folder: Path, name: str) -> Path:
 
 def write_index(file: Path, placed: Sequence[PlacedFile], params: Mapping[str, str], tag: str) -> None:
     """Write the index of what was placed with these parameters; that of an earlier time is replaced."""
+    # What was placed last under a name is what lies there.
     content = {
         "generated": datetime.now().astimezone().isoformat(timespec="seconds"),
         "tag": tag,
         "params": dict(params),
-        "files": [dataclasses.asdict(one) for one in placed],
+        "files": [dataclasses.asdict(one) for one in {one.path: one for one in placed}.values()],
     }
     # As a whole, and never through a link that lies there.
     draft = file.with_name(f".{file.name}.{os.getpid()}")

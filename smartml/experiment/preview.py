@@ -1,0 +1,196 @@
+"""What an experiment would run, as text; nothing is started, and no file is written but the text itself."""
+
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from smartml.errors import ArgumentValueError, UnsupportedError
+from smartml.experiment.ensemble import Ensemble
+from smartml.experiment.model import Model
+from smartml.experiment.orchestrator import Orchestrator
+from smartml.experiment.schedulers.batch import BatchSettings
+from smartml.experiment.schedulers.local import child_environment, command_line
+from smartml.experiment.schedulers.settings import Placement, assignments
+from smartml.experiment.supervisor import supervisor
+
+# The addresses of databases, by their identifiers.
+Addresses = Mapping[str, Sequence[str]]
+
+# How much is told: of an ensemble the first and the last member, or all of them.
+LEVELS = ("info", "debug", "developer")
+
+# The variables by which a program finds its databases and names its keys.
+_CLIENT_VARIABLES = ("SSDB", "SR_DB_TYPE", "SSKEYIN", "SSKEYOUT")
+
+# Set while a script is only looked at: gets what each `start` of it would run.
+_show: ContextVar[Callable[[str], object] | None] = ContextVar("show", default=None)
+
+
+def shown() -> Callable[[str], object] | None:
+    """Return who gets the text of what would be started, or None where it is started."""
+    return _show.get()
+
+
+@contextmanager
+def previewing(show: Callable[[str], object]) -> Iterator[None]:
+    """Within, every `Experiment.start` hands the text of what it would run to `show`, and nothing is started.
+
+    A database that is started by itself raises UnsupportedError.
+    """
+
+    def refuse(name: str, *arguments: Any, **options: Any) -> None:
+        raise UnsupportedError(f"{name!r} is not started in a preview; hand it to Experiment.start to see it")
+
+    token = _show.set(show)
+    # Whatever starts a process goes through the one supervisor.
+    vars(supervisor)["launch"] = refuse
+    try:
+        yield
+    finally:
+        del vars(supervisor)["launch"]
+        _show.reset(token)
+
+
+def preview_text(
+    overview: Mapping[str, str],
+    models: Sequence[Model],
+    ensembles: Sequence[Ensemble],
+    databases: Sequence[Orchestrator],
+    running: Sequence[Orchestrator],
+    shown_before: Sequence[Orchestrator] = (),
+    verbosity_level: str = "info",
+) -> str:
+    """Return what would be run: commands, scripts, folders, files and variables.
+
+    `overview` says what the experiment is, among others its "Launcher". `running` are the databases that run already;
+    those that were `shown_before` are taken to run, too, at an address that is not known.
+    Raises ArgumentValueError.
+    """
+    if verbosity_level not in LEVELS:
+        levels = ", ".join(map(repr, LEVELS))
+        raise ArgumentValueError(f"verbosity_level {verbosity_level!r} is unknown; there are: {levels}")
+    launcher = overview["Launcher"]
+    coming = [database for database in databases if database not in (*running, *shown_before)]
+    addresses = {one.db_identifier: [f"<{one.db_identifier}>"] * one.db_nodes for one in (*shown_before, *coming)}
+    addresses |= {database.db_identifier: database.get_address() for database in running}
+    lines = ["=== Experiment Overview ===", "", *(f"{name}: {value}" for name, value in overview.items()), ""]
+    lines += ["=== Entity Preview ===", ""]
+    if running:
+        lines += ["== Active Infrastructure ==", "", *_paragraphs(map(_database_lines, running))]
+    if coming:
+        lines += ["== Orchestrators ==", "", *_paragraphs(map(_database_lines, coming))]
+    if models:
+        lines += ["== Models ==", "", *_paragraphs(_model_lines(model, launcher, addresses) for model in models)]
+    if ensembles:
+        lines += ["== Ensembles ==", ""]
+        is_short = verbosity_level == "info"
+        lines += _paragraphs(_ensemble_lines(ensemble, launcher, addresses, is_short) for ensemble in ensembles)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def free_file(file: Path) -> Path:
+    """Return the file, or with a number after its name where there is one already: `plan.txt`, `plan_01.txt`."""
+    number, found = 0, file
+    while found.exists():
+        number += 1
+        found = file.with_name(f"{file.stem}_{number:02}{file.suffix}")
+    return found
+
+
+def placement_of(model: Model, addresses: Addresses) -> Placement:
+    """Return where a program runs and writes, with the variables that tell it of the databases."""
+    folder = Path(model.path)
+    variables = child_environment(
+        {},
+        addresses,
+        reads_from=[entity.name for entity in model.incoming_entities],
+        writes_as=model.name if model.query_key_prefixing() else None,
+    )
+    client = {name: value for name, value in variables.items() if name.startswith(_CLIENT_VARIABLES)}
+    out, err = (str(folder / f"{model.name}.{kind}") for kind in ("out", "err"))
+    return Placement(model.name, model.name, str(folder), out, err, environment=client)
+
+
+def batch_job(entity: Model | Ensemble, settings: BatchSettings, addresses: Addresses) -> tuple[Path, str]:
+    """Return the file and the text of the script that runs a model, or all members of an ensemble."""
+    folder = Path(entity.path)
+    # The program of a model has taken the plain name for its own output.
+    stem = f"{entity.name}.job" if isinstance(entity, Model) else entity.name
+    job = Placement(entity.name, entity.name, str(folder), str(folder / f"{stem}.out"), str(folder / f"{stem}.err"))
+    members = [entity] if isinstance(entity, Model) else entity.models
+    placed = [(member.run_settings, placement_of(member, addresses)) for member in members]
+    return folder / f"{entity.name}.sh", settings.script(job, placed)
+
+
+def _paragraphs(texts: Iterable[list[str]]) -> list[str]:
+    return [line for text in texts for line in [*text, ""]]
+
+
+def _database_lines(database: Orchestrator) -> list[str]:
+    kind = "Clustered" if database.db_nodes > 1 else "Standalone"
+    address = ["Address: " + ",".join(database.get_address())] if database.is_running else []
+    ports = ", ".join(str(port) if port else "any that is free" for port in database.ports)
+    return [
+        f"= Database Identifier: {database.db_identifier} =",
+        *([f"Path: {database.path}"] if database.path else []),
+        *address,
+        f"TCP/IP Port(s): {ports}",
+        f"Type: {kind}",
+        f"Nodes: {database.db_nodes}",
+        f"Replicas: {database.replicas}",
+    ]
+
+
+def _model_lines(model: Model, launcher: str, addresses: Addresses) -> list[str]:
+    return [
+        f"= Model Name: {model.name} =",
+        *_program_lines(model, launcher, addresses, model.batch_settings is not None),
+    ]
+
+
+def _ensemble_lines(ensemble: Ensemble, launcher: str, addresses: Addresses, is_short: bool) -> list[str]:
+    members = ensemble.models
+    shown_members = [members[0], members[-1]] if is_short and len(members) > 2 else members
+    lines = [f"= Ensemble Name: {ensemble.name} =", f"Path: {ensemble.path}", f"Members: {len(members)}"]
+    if ensemble.batch_settings is not None:
+        lines += _batch_lines(ensemble, ensemble.batch_settings, addresses)
+    for member in shown_members:
+        is_batch = ensemble.batch or member.batch_settings is not None
+        lines += ["", f"- Member Name: {member.name}", *_program_lines(member, launcher, addresses, is_batch)]
+    if left := len(members) - len(shown_members):
+        lines += ["", f"and {left} more between these; verbosity_level='debug' shows all"]
+    return lines
+
+
+def _program_lines(model: Model, launcher: str, addresses: Addresses, is_batch: bool) -> list[str]:
+    placement = placement_of(model, addresses)
+    settings = model.run_settings
+    lines = [f"Path: {model.path}"]
+    lines += [f"Parameter: {name} = {value}" for name, value in model.params.items()]
+    for kind, paths in (("Copy", model.files.to_copy), ("Symlink", model.files.to_symlink)):
+        lines += [f"{kind}: {path}" for path in paths]
+    lines += [f"Configure: {path}" for path in model.files.to_configure]
+    lines.append(f"Key Prefix: {model.query_key_prefixing()}")
+    lines += [f"Environment: {variable}" for variable in assignments({**placement.environment, **settings.env_vars})]
+    taken = [name for name, value in settings.env_vars.items() if value is None]
+    lines += [f"Environment: {name} as it is here" for name in taken]
+    if not is_batch:
+        words = command_line(settings, model.path) if launcher == "local" else settings.command(placement)
+        lines.append(f"Command: {shlex.join(words)}")
+    elif model.batch_settings is not None:
+        lines += _batch_lines(model, model.batch_settings, addresses)
+    for file, text in settings.side_files(placement).items() if launcher != "local" else ():
+        lines += [f"File: {file}", *_indented(text)]
+    return [*lines, f"Output: {placement.out}", f"Error Output: {placement.err}"]
+
+
+def _batch_lines(entity: Model | Ensemble, settings: BatchSettings, addresses: Addresses) -> list[str]:
+    file, text = batch_job(entity, settings, addresses)
+    return [f"Command: {shlex.join(settings.submit_command(str(file)))}", f"Script: {file}", *_indented(text)]
+
+
+def _indented(text: str) -> list[str]:
+    return [f"    {line}".rstrip() for line in text.splitlines()]
