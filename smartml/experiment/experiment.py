@@ -42,7 +42,9 @@ from smartml.experiment.schedulers.local import (
     child_environment,
     command_line,
 )
-from smartml.experiment.schedulers.settings import EnvValue, OptionValue, RunSettings
+from smartml.experiment.schedulers.options import OptionValue
+from smartml.experiment.schedulers.programs import EnvValue
+from smartml.experiment.schedulers.settings import RunSettings
 from smartml.experiment.states import Status
 from smartml.experiment.strategies import Strategy
 from smartml.experiment.summary import summary_table

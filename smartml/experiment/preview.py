@@ -13,7 +13,8 @@ from smartml.experiment.model import Model
 from smartml.experiment.orchestrator import Orchestrator
 from smartml.experiment.schedulers.batch import BatchSettings
 from smartml.experiment.schedulers.local import child_environment, command_line
-from smartml.experiment.schedulers.settings import Placement, assignments
+from smartml.experiment.schedulers.programs import assignments
+from smartml.experiment.schedulers.settings import Placement
 from smartml.experiment.supervisor import supervisor
 
 # The addresses of databases, by their identifiers.

@@ -8,16 +8,9 @@ from typing import ClassVar
 
 from smartml.errors import UnsupportedError
 from smartml.experiment.schedulers.containers import Container
-from smartml.experiment.schedulers.settings import (
-    EnvValue,
-    LauncherSettings,
-    OptionValue,
-    Placement,
-    RunSettings,
-    assignments,
-    seconds_text,
-    short_and_long,
-)
+from smartml.experiment.schedulers.options import OptionValue, seconds_text, short_and_long
+from smartml.experiment.schedulers.programs import EnvValue, assignments
+from smartml.experiment.schedulers.settings import LauncherSettings, Placement, RunSettings
 
 
 class AprunSettings(LauncherSettings):

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError
-from smartml.experiment.schedulers.settings import OptionValue, Placement, RunSettings, assignments
+from smartml.experiment.schedulers.options import OptionValue
+from smartml.experiment.schedulers.programs import assignments
+from smartml.experiment.schedulers.settings import Placement, RunSettings
 
 logger = logging.getLogger(__name__)
 

@@ -13,9 +13,11 @@ from smartml.experiment.schedulers.batch import BatchSettings
 from smartml.experiment.schedulers.containers import Container
 from smartml.experiment.schedulers.lsf import BsubBatchSettings, JsrunSettings
 from smartml.experiment.schedulers.mpi import MpiexecSettings, MpirunSettings, OrterunSettings
+from smartml.experiment.schedulers.options import OptionValue
 from smartml.experiment.schedulers.pals import PalsMpiexecSettings
 from smartml.experiment.schedulers.pbs import QsubBatchSettings
-from smartml.experiment.schedulers.settings import EnvValue, OptionValue, RunSettings
+from smartml.experiment.schedulers.programs import EnvValue
+from smartml.experiment.schedulers.settings import RunSettings
 from smartml.experiment.schedulers.sge import SgeQsubBatchSettings
 from smartml.experiment.schedulers.slurm import SbatchSettings, SrunSettings
 

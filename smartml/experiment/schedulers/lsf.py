@@ -12,17 +12,9 @@ from typing import ClassVar
 from smartml.errors import ArgumentTypeError, ArgumentValueError, UnsupportedError
 from smartml.experiment.schedulers.batch import BatchSettings, directive_value
 from smartml.experiment.schedulers.containers import Container
-from smartml.experiment.schedulers.settings import (
-    EnvValue,
-    LauncherSettings,
-    OptionValue,
-    Placement,
-    RunSettings,
-    check_walltime,
-    count,
-    names,
-    short_and_long,
-)
+from smartml.experiment.schedulers.options import OptionValue, check_walltime, count, names, short_and_long
+from smartml.experiment.schedulers.programs import EnvValue
+from smartml.experiment.schedulers.settings import LauncherSettings, Placement, RunSettings
 
 
 class JsrunSettings(LauncherSettings):

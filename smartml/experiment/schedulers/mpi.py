@@ -4,6 +4,7 @@ The setters use the options of Open MPI (https://www.open-mpi.org/doc/current/ma
 MPI by `run_args`. A plain number of processes, `--n`, is understood by MPICH as well.
 """
 
+import logging
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -11,16 +12,11 @@ from typing import ClassVar
 
 from smartml.errors import ProgramNotFoundError, UnsupportedError
 from smartml.experiment.schedulers.containers import Container
-from smartml.experiment.schedulers.settings import (
-    EnvValue,
-    LauncherSettings,
-    OptionValue,
-    Placement,
-    RunSettings,
-    logger,
-    seconds_text,
-    two_words,
-)
+from smartml.experiment.schedulers.options import OptionValue, seconds_text, two_words
+from smartml.experiment.schedulers.programs import EnvValue
+from smartml.experiment.schedulers.settings import LauncherSettings, Placement, RunSettings
+
+logger = logging.getLogger(__name__)
 
 
 class MpiSettings(LauncherSettings):

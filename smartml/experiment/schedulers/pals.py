@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from smartml.experiment.schedulers.mpi import MpiSettings
-from smartml.experiment.schedulers.settings import assignments
+from smartml.experiment.schedulers.programs import assignments
 
 
 class PalsMpiexecSettings(MpiSettings):

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError
 from smartml.experiment.schedulers.batch import BatchSettings, directive_value
-from smartml.experiment.schedulers.settings import OptionValue, Placement, check_walltime, count, names
+from smartml.experiment.schedulers.options import OptionValue, check_walltime, count, names
+from smartml.experiment.schedulers.settings import Placement
 
 # The value of a resource: `-l name=value`.
 Resource = str | int

@@ -3,24 +3,17 @@
 import copy
 import logging
 import os
-import re
-import shlex
 import shutil
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from smartml.errors import ArgumentTypeError, ArgumentValueError, ProgramNotFoundError
+from smartml.errors import ArgumentTypeError, ArgumentValueError
 from smartml.experiment.schedulers.containers import Container
+from smartml.experiment.schedulers.options import OptionValue, count, joined_counts, names, text_of
+from smartml.experiment.schedulers.programs import EnvValue, assignments, find_program, split_words
 
 logger = logging.getLogger(__name__)
-
-# What may be given as the value of an environment variable.
-EnvValue = str | int | float | bool | None
-
-# What may be given as the value of an option; None stands for an option without one.
-OptionValue = str | int | float | None
 
 
 @dataclass(frozen=True)
@@ -72,7 +65,7 @@ class RunSettings:
     ) -> None:
         if container is not None and not isinstance(container, Container):
             raise ArgumentTypeError(f"container must be a Container, such as Singularity(image), got {container!r}")
-        self.exe = [_text("exe", exe) if container else find_program(exe)]
+        self.exe = [text_of("exe", exe) if container else find_program(exe)]
         self.exe_args = split_words(exe_args)
         self.run_command = None if run_command in (None, "", "auto") else self._find_run_command(str(run_command))
         self.run_args: dict[str, OptionValue] = {}
@@ -107,7 +100,7 @@ class RunSettings:
         Leading dashes may be left out where the command's are known. What smartml sets itself is warned about and
         ignored.
         """
-        name = self._option_name(_text("the name of an option", arg))
+        name = self._option_name(text_of("the name of an option", arg))
         if value is not None and (isinstance(value, bool) or not isinstance(value, str | int | float)):
             raise ArgumentTypeError(
                 f"option {arg!r} must be a str, a number, or None for an option without a value, got {value!r}"
@@ -135,7 +128,7 @@ class RunSettings:
 
     def set_task_map(self, task_mapping: str) -> None:
         """Set how processes are spread, in the words of the run command."""
-        self._set_option("set_task_map", _text("task_mapping", task_mapping))
+        self._set_option("set_task_map", text_of("task_mapping", task_mapping))
 
     def set_cpus_per_task(self, cpus_per_task: int) -> None:
         """Set the number of CPUs of each process."""
@@ -143,7 +136,7 @@ class RunSettings:
 
     def set_cpu_binding_type(self, bind_type: str) -> None:
         """Set what processes are bound to, in the words of the run command."""
-        self._set_option("set_cpu_binding_type", _text("bind_type", bind_type))
+        self._set_option("set_cpu_binding_type", text_of("bind_type", bind_type))
 
     def set_cpu_bindings(self, bindings: int | Sequence[int]) -> None:
         """Set the CPUs that processes are bound to."""
@@ -151,7 +144,7 @@ class RunSettings:
 
     def set_binding(self, binding: str) -> None:
         """Set how processes are bound, in the words of the run command."""
-        self._set_option("set_binding", _text("binding", binding))
+        self._set_option("set_binding", text_of("binding", binding))
 
     def set_hostlist(self, host_list: str | Sequence[str]) -> None:
         """Set the hosts to run on."""
@@ -314,128 +307,3 @@ class LauncherSettings(RunSettings):
         if settings is self or settings.mpmd:
             raise ArgumentValueError("make_mpmd takes the settings of one other program, which joins no third one")
         self.mpmd.append(settings)
-
-
-def short_and_long(options: Mapping[str, OptionValue]) -> list[str]:
-    """Return options as words: `-k v` where the name is one letter, else `--key=v`."""
-    words = []
-    for name, value in options.items():
-        if len(name) == 1:
-            words += [f"-{name}"] if _is_bare(value) else [f"-{name}", str(value)]
-        else:
-            words.append(f"--{name}" if _is_bare(value) else f"--{name}={value}")
-    return words
-
-
-def two_words(options: Mapping[str, OptionValue]) -> list[str]:
-    """Return options as words: `--key v`, whatever the name."""
-    pairs = ([f"--{name}"] if _is_bare(value) else [f"--{name}", str(value)] for name, value in options.items())
-    return [word for pair in pairs for word in pair]
-
-
-def _is_bare(value: OptionValue) -> bool:
-    # SmartSim takes 0 for no value, too.
-    return value is None or value == ""
-
-
-def count(setting: str, value: object, at_least: int = 1) -> int:
-    """Return a number of something, which may be given as text. Raises ArgumentTypeError, ArgumentValueError."""
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ArgumentTypeError(f"{setting} must be an int, got {type(value).__name__}: {value!r}")
-    if isinstance(value, str) and not re.fullmatch(r"-?\d+", value.strip()):
-        raise ArgumentValueError(f"{setting} must be a whole number, got {value!r}")
-    if int(value) < at_least:
-        raise ArgumentValueError(f"{setting} must be {at_least} or more, got {value}")
-    return int(value)
-
-
-def joined_counts(setting: str, values: object) -> str:
-    """Return numbers from 0, one or several, with commas between them."""
-    several = values if isinstance(values, Sequence) and not isinstance(values, str) else [values]
-    return ",".join(str(count(setting, value, at_least=0)) for value in several)
-
-
-def names(setting: str, values: object) -> list[str]:
-    """Return names, one or several; a str may list them with commas. Raises ArgumentTypeError, ArgumentValueError."""
-    several = [values] if isinstance(values, str) else values
-    if not isinstance(several, Sequence) or not all(isinstance(name, str) for name in several):
-        raise ArgumentTypeError(f"{setting} must be a str or a list of str, got {values!r}")
-    found = [part.strip() for name in several for part in _outside_brackets(name)]
-    if not found or not all(found):
-        raise ArgumentValueError(f"{setting} must name at least one, and none empty, got {values!r}")
-    return found
-
-
-def _outside_brackets(text: str) -> list[str]:
-    """Split at commas, but not at those of `node[1,3-5]`."""
-    return re.split(r",(?![^\[]*\])", text)
-
-
-def check_walltime(walltime: object, pattern: str, accepted: str) -> str:
-    """Return a time limit that the pattern matches. Raises ArgumentTypeError, ArgumentValueError."""
-    if not isinstance(walltime, str):
-        raise ArgumentTypeError(f"walltime must be a str, got {type(walltime).__name__}: {walltime!r}")
-    if not re.fullmatch(pattern, walltime):
-        raise ArgumentValueError(f"walltime {walltime!r} is none of: {accepted}")
-    return walltime
-
-
-def clock_text(seconds: int) -> str:
-    """Return seconds as `HH:MM:SS`; the hours may be more than 24."""
-    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-
-
-def seconds_text(walltime: str) -> str:
-    """Return a time limit in seconds, from seconds or `[HH:]MM:SS`."""
-    check_walltime(walltime, r"\d+(:\d{1,2}){0,2}", "seconds, MM:SS, HH:MM:SS")
-    seconds = 0
-    for part in walltime.split(":"):
-        seconds = seconds * 60 + int(part)
-    return str(seconds)
-
-
-def find_program(exe: str) -> str:
-    """Return the absolute path of a program. Raises ProgramNotFoundError."""
-    if not isinstance(exe, str):
-        raise ArgumentTypeError(f"a program is named by a str, got {type(exe).__name__}: {exe!r}")
-    if exe in ("python", "python3") and sys.executable:
-        return sys.executable
-    found = shutil.which(os.path.expanduser(exe))
-    if found is None:
-        raise ProgramNotFoundError(_why_not_found(exe))
-    # Not resolved: a program may look at the name it is called by.
-    return os.path.abspath(found)
-
-
-def split_words(args: str | Sequence[str] | None) -> list[str]:
-    """Return arguments as words; a str is split as a shell would. Raises ArgumentTypeError, ArgumentValueError."""
-    if args is None:
-        return []
-    if isinstance(args, str):
-        try:
-            return shlex.split(args)
-        except ValueError as error:
-            raise ArgumentValueError(f"arguments {args!r}: {error}; give a list of words instead") from error
-    if not isinstance(args, Sequence) or not all(isinstance(word, str) for word in args):
-        raise ArgumentTypeError(f"arguments must be a str or a list of str, got {args!r}")
-    return list(args)
-
-
-def assignments(variables: Mapping[str, str | None]) -> Iterable[str]:
-    """Yield `name=value` for every variable that has a value."""
-    return (f"{name}={value}" for name, value in variables.items() if value is not None)
-
-
-def _text(setting: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise ArgumentTypeError(f"{setting} must be a str, got {type(value).__name__}: {value!r}")
-    return value
-
-
-def _why_not_found(exe: str) -> str:
-    if os.path.isdir(exe):
-        return f"{exe!r} is a folder, not a program"
-    if os.path.isfile(exe):
-        return f"{exe!r} is not executable: `chmod +x` it, or run it by its interpreter, as in exe='python'"
-    where = f"{os.getcwd()}" if os.sep in exe else "the PATH"
-    return f"program {exe!r} is not found in {where}: install it, or give its full path"

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, UnsupportedError
 from smartml.experiment.schedulers.batch import BatchSettings, directive_value
-from smartml.experiment.schedulers.settings import OptionValue, Placement, check_walltime, count
+from smartml.experiment.schedulers.options import OptionValue, check_walltime, count
+from smartml.experiment.schedulers.settings import Placement
 
 # What can be done to a context variable: add, set, delete.
 _ACTIONS = ("ac", "sc", "dc")

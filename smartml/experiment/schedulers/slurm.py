@@ -10,12 +10,8 @@ from typing import ClassVar
 from smartml.errors import ArgumentValueError, UnsupportedError
 from smartml.experiment.schedulers.batch import BatchSettings, directive_value
 from smartml.experiment.schedulers.containers import Container
-from smartml.experiment.schedulers.settings import (
-    EnvValue,
-    LauncherSettings,
+from smartml.experiment.schedulers.options import (
     OptionValue,
-    Placement,
-    RunSettings,
     check_walltime,
     clock_text,
     count,
@@ -23,6 +19,8 @@ from smartml.experiment.schedulers.settings import (
     names,
     short_and_long,
 )
+from smartml.experiment.schedulers.programs import EnvValue
+from smartml.experiment.schedulers.settings import LauncherSettings, Placement, RunSettings
 
 # Days, hours, minutes and seconds in the forms that Slurm takes.
 _WALLTIME = r"\d+-\d+(:\d{1,2}){0,2}|\d+(:\d{1,2}){0,2}|UNLIMITED|infinite"
