@@ -113,8 +113,8 @@ class MpiexecSettings(MpiSettings):
 
     def _find_run_command(self, command: str) -> str:
         found = super()._find_run_command(command)
-        # Open MPI and MPICH name themselves; Slurm's script answers with its own usage.
-        if found != command and "slurm" in _help_of(found):
+        # By this name it speaks of itself, whatever it is called by; MPICH's help, too, has the word Slurm.
+        if found != command and "mpiexec.slurm" in _help_of(found):
             raise UnsupportedError(f"{found} is Slurm's wrapper, which takes other options: use run_command='srun'")
         return found
 
@@ -124,4 +124,4 @@ def _help_of(command: str) -> str:
         done = subprocess.run([command, "--help"], capture_output=True, text=True, errors="replace", timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return next(iter((done.stdout + done.stderr).splitlines()), "").lower()
+    return done.stdout + done.stderr

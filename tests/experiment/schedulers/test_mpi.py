@@ -101,12 +101,12 @@ def test_a_command_that_is_not_there_is_an_error_unless_another_machine_is_descr
 
 
 def test_a_command_that_is_there_is_taken_by_its_path(played):
-    folder = played("mpiexec", text="Usage: ./mpiexec [global opts]")
+    folder = played("mpiexec", text="Usage: ./mpiexec [global opts]\n -launcher (ssh slurm)")
     assert MpiexecSettings("echo").run_command == str(folder / "mpiexec")
 
 
 def test_slurm_s_wrapper_is_refused(played):
-    played("mpiexec", text="Usage: mpiexec args executable: Slurm srun replacement for mpiexec")
+    played("mpiexec", text="Usage:\n    mpiexec.slurm args executable pgmargs")
     with pytest.raises(UnsupportedError, match="run_command='srun'"):
         MpiexecSettings("echo")
 
