@@ -71,7 +71,7 @@ def test_checkpoint_snippet_can_be_gone_on_with(folder):
     pytest.importorskip("torch", reason="needs the package torch")
     resume = re.search(r"`(feed\.load_state_dict.*?)`", README.read_text())[1]
     check = "print(feed.epoch, feed.num_samples > 0, next(iter(feed))[0].shape)\n"
-    (folder / "trainer.py").write_text(f"{snippet_with('state_dict')}\n{resume}\n{check}")
+    (folder / "trainer.py").write_text(f"{snippet_with('feed.state_dict')}\n{resume}\n{check}")
 
     done = run(FILES["experiment.py"], folder)
 
@@ -80,12 +80,24 @@ def test_checkpoint_snippet_can_be_gone_on_with(folder):
     assert written.startswith("-1 True torch.Size([32,"), (folder / "quickstart/trainer/trainer.err").read_text()
 
 
+def test_pipeline_snippet_serves_all_that_its_producer_puts(folder):
+    (folder / "trainer.py").write_text(snippet_with("feed.stream") + "print(feed.num_samples, 'samples')\n")
+
+    done = run(FILES["experiment.py"], folder)
+
+    assert done.returncode == 0, done.stderr
+    written = (folder / "quickstart/trainer/trainer.out").read_text()
+    assert "async_map" in written
+    assert "3200 samples" in written, (folder / "quickstart/trainer/trainer.err").read_text()
+
+
 def test_no_snippet_is_left_out():
     tested = [
         *FILES.values(),
         snippet_with("import keras"),
         snippet_with("producers_done"),
-        snippet_with("state_dict"),
+        snippet_with("feed.state_dict"),
+        snippet_with("feed.stream"),
     ]
     assert sorted(tested) == sorted(SNIPPETS)
 

@@ -1,4 +1,4 @@
-"""The examples of squirrel's page on its IterStream, as they stand there but for the imports.
+"""The chains of squirrel's page on its IterStream, as they stand there, with other imports and in smaller sizes.
 
 usage: python examples.py
 """
