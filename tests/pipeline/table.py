@@ -34,6 +34,23 @@ def every_other(items):
             yield item
 
 
+def ignore(metrics):
+    pass
+
+
+class Squares:
+    """A store in which every number leads to its square."""
+
+    def get(self, key):
+        return key * key
+
+    def set(self, value):
+        raise NotImplementedError
+
+    def keys(self):
+        return []
+
+
 class Labelled(Composable):
     """A step of a user's own."""
 
@@ -104,6 +121,9 @@ CASES: dict[str, Case] = {
     "async_map of flattened": Case(
         lambda s: s.map(repeat).flatten().async_map(double, buffer=4).shuffle(5, seed=3), lambda given: 4 * given + 40
     ),
+    "prefetch": Case(lambda s: s.prefetch(Squares(), buffer=5, max_workers=2), ahead(5)),
+    "tqdm": Case(lambda s: s.tqdm(disable=True), ahead(0)),
+    "monitor": Case(lambda s: s.monitor(ignore, "before "), ahead(0)),
     "sampler": Case(lambda s: sampler(s, seed=5), ahead(2)),
     "sampler with weights": Case(lambda s: sampler(s, probs=[0.7, 0.2, 0.1], seed=5), ahead(2)),
     "sampler with a schedule": Case(
@@ -118,6 +138,10 @@ CASES: dict[str, Case] = {
     "split of shuffled": Case(lambda s: split(s.shuffle(5, initial=2, seed=3), 0, 2).map(double), ANY),
     "split in a loop": Case(lambda s: split(s, 1, 2).loop(2), lambda given: 4 * given),
 }
+if importlib.util.find_spec("numba"):
+    CASES["numba_map"] = Case(lambda s: s.numba_map(double), ahead(0))
+if importlib.util.find_spec("dask"):
+    CASES["dask_map"] = Case(lambda s: s.dask_map(double).materialize_dask(buffer=4, max_workers=2), ahead(4))
 if importlib.util.find_spec("torch"):
     CASES |= {
         "split by rank": Case(lambda s: s.split_by_rank_pytorch(remainder="drop"), ahead(0)),
