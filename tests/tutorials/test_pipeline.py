@@ -46,6 +46,13 @@ def test_examples_run_in_other_processes(examples):
     assert examples.loaded(num_workers=2) == list(range(0, 200, 2))
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("package", "name"), [("distributed", "on_a_cluster"), ("numba", "with_numba")])
+def test_examples_run_on_other_executors(package, name, examples):
+    pytest.importorskip(package)
+    assert getattr(examples, name)() == [2, 3, 4]
+
+
 def test_two_monitors_give_four_metrics(examples):
     assert examples.monitored() == [
         f"({place} async_map) {name}" for place in ("after", "before") for name in ("IOPS number/s", "throughput MB/s")

@@ -91,6 +91,19 @@ def in_processes() -> list[int]:
         return list(IterableSource([1, 2, 3]).async_map(runtime_transformation, executor=pool))
 
 
+def on_a_cluster() -> list[int]:
+    """Transform on a cluster of Dask, here a local one of threads; needs dask and distributed."""
+    import dask.distributed
+
+    with dask.distributed.Client(processes=False, dashboard_address=None) as client:
+        return list(IterableSource([1, 2, 3]).async_map(runtime_transformation, executor=client))
+
+
+def with_numba() -> list[int]:
+    """Let numba call the function, which seldom pays for one that numba does not know better; needs numba."""
+    return IterableSource([1, 2, 3]).async_map(runtime_transformation, executor="numba").collect()
+
+
 def times_two(x):
     """Double."""
     return x * 2
@@ -134,8 +147,11 @@ def loaded(num_workers: int = 4) -> list[int]:
 
 def main() -> None:
     examples = [chains, stores, sink_and_prefetch, composed, sampled, in_processes, monitored]
-    if find_spec("torch"):
-        examples.append(loaded)
+    examples += [
+        example
+        for package, example in (("distributed", on_a_cluster), ("numba", with_numba), ("torch", loaded))
+        if find_spec(package)
+    ]
     for example in examples:
         print(f"{example.__name__}: {example()!r:.100}")
 
