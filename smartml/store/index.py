@@ -45,7 +45,7 @@ _NUMBERS = b"_0123456789"
 _ASK_INTERVAL_S = 1.0
 # Where nobody follows, names are looked at so often, and at every so many puts; the number is prime, so that all stems
 # that a program puts in turn have theirs.
-_LOOK_INTERVAL_S = 0.1
+_LOOK_INTERVAL_S = 1.0
 _LOOK_STRIDE = 17
 # Stems of which that is remembered; a program may well use a new one for each tensor.
 _MOST_STEMS = 1024
