@@ -69,6 +69,9 @@ class SharedEpochs:
             # What these are, as far as that shows, is looked up together with what is new.
             self._discovery.find()
         for finding in findings:
+            if self._row_size is None and self._terms.capacity is not None:
+                # Found by another, and this one may be the next to say how many batches an epoch has.
+                self._count_rows(self._discovery.arrivals(finding.places))
             is_own = np.array(self._shares.deal(finding.rows.tolist())) == self._share
             self.waiting += self._discovery.arrivals(finding.places[is_own])
             self._discovery.confirm(finding.places)
@@ -129,6 +132,7 @@ class SharedEpochs:
         return {
             "findings": self._findings,
             "waiting": [arrival.place for arrival in self.waiting],
+            "row_size": self._row_size,
             "number": self.number,
             "epoch": None if self.epoch is None else vars(self.epoch).copy(),
         }
@@ -146,6 +150,7 @@ class SharedEpochs:
             self._discovery.confirm(finding.places)
         self._findings = len(findings)
         self.waiting = self._discovery.arrivals(np.array(state["waiting"], np.int64).reshape(-1, 2))
+        self._row_size = state["row_size"]
         self.number = state["number"]
         if state["epoch"] is not None:
             self.epoch = Epoch(**{**state["epoch"], "batches": tuple(state["epoch"]["batches"])})

@@ -151,6 +151,19 @@ def test_replicas_of_bounded_memory_have_the_same_number_of_batches(policy, prod
     assert [replica.num_samples for replica in replicas] == [6, 6]
 
 
+def test_any_replica_can_begin_an_epoch_where_the_capacity_is_a_number_of_bytes(producer, make_replicas):
+    # Two samples of four bytes; the first replica finds them, the second one is first to go on.
+    put(producer, *([value] for value in range(8)))
+    first, second = make_replicas(capacity="8 b", policy="fifo")
+    assert [len(one_pass(first)), len(one_pass(second))] == [2, 2]
+
+    assert [len(one_pass(second)), len(one_pass(first))] == [2, 2]
+    assert (first.epoch, second.epoch) == (1, 1)
+    again, _ = make_replicas(capacity="8 b", policy="fifo")
+    again.load_state_dict(first.state_dict())
+    assert [len(one_pass(again)), again.epoch] == [2, 2]
+
+
 def test_what_does_not_fit_costs_no_replica_a_batch(producer, make_replicas):
     put(producer, [0], [1], [2])
     first, second = make_replicas()
