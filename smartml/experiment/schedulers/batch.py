@@ -155,6 +155,19 @@ def member_line(settings: RunSettings, placement: Placement) -> str:
     return line
 
 
+def qsub_placement(placement: Placement) -> list[str]:
+    """Return the options by which every `qsub` is told where a job writes, its name, and that it gets our variables.
+
+    Those of POSIX, IEEE Std 1003.1-2017, "qsub - submit a script".
+    """
+    return [
+        f"-o {directive_value('o', placement.out)}",
+        f"-e {directive_value('e', placement.err)}",
+        f"-N {directive_value('N', placement.job_name)}",
+        "-V",
+    ]
+
+
 def directive_value(name: str, value: OptionValue) -> str:
     """Return a value as it stands in a line of options, in double quotes where it has to be.
 

@@ -6,7 +6,7 @@ Options as in qsub(1B) of the PBS Professional Reference Guide, https://help.alt
 from collections.abc import Mapping, Sequence
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError
-from smartml.experiment.schedulers.batch import BatchSettings, directive_value
+from smartml.experiment.schedulers.batch import BatchSettings, directive_value, qsub_placement
 from smartml.experiment.schedulers.options import OptionValue, check_walltime, count, names
 from smartml.experiment.schedulers.settings import Placement
 
@@ -98,13 +98,7 @@ class QsubBatchSettings(BatchSettings):
 
     def header(self, placement: Placement) -> list[str]:
         """Return the options of the job: where it writes, its name, that it gets our variables, what it asks for."""
-        return [
-            f"-o {directive_value('o', placement.out)}",
-            f"-e {directive_value('e', placement.err)}",
-            f"-N {directive_value('N', placement.job_name)}",
-            "-V",
-            *self.format_batch_args(),
-        ]
+        return [*qsub_placement(placement), *self.format_batch_args()]
 
     def _selection(self) -> str:
         chosen = [name for name in ("nodes", "select") if name in self._resources]

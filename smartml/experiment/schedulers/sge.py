@@ -6,7 +6,7 @@ Options as in qsub(1) of Grid Engine, https://gridscheduler.sourceforge.net/html
 from collections.abc import Mapping, Sequence
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, UnsupportedError
-from smartml.experiment.schedulers.batch import BatchSettings, directive_value
+from smartml.experiment.schedulers.batch import BatchSettings, directive_value, qsub_placement
 from smartml.experiment.schedulers.options import OptionValue, check_walltime, count
 from smartml.experiment.schedulers.settings import Placement
 
@@ -140,10 +140,4 @@ class SgeQsubBatchSettings(BatchSettings):
 
     def header(self, placement: Placement) -> list[str]:
         """Return the options of the job: where it writes, its name, that it gets our variables, what it asks for."""
-        return [
-            f"-o {directive_value('o', placement.out)}",
-            f"-e {directive_value('e', placement.err)}",
-            f"-N {directive_value('N', placement.job_name)}",
-            "-V",
-            *self.format_batch_args(),
-        ]
+        return [*qsub_placement(placement), *self.format_batch_args()]
