@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from smartml import Client, Dataset, __version__
+from smartml.cli import main
 from smartml.store.module import MODULE_VARIABLE as VARIABLE
 from smartml.store.module import find_module
 
@@ -51,6 +52,18 @@ def eventually():
 
 def status(path):
     return json.loads(run("db", "status", "--path", str(path), "--json").stdout)
+
+
+def test_help_lists_every_command_with_the_first_sentence_of_its_own_help():
+    shown = " ".join(run("--help").stdout.split())
+    for name in main.list_commands(None):
+        sentence = main.get_command(None, name).get_short_help_str(limit=200)
+        assert f"{name} {sentence}" in shown, "the list is made without importing the command, and differs from it"
+
+
+def test_unknown_command_is_refused():
+    done = run("dbb", check=False)
+    assert done.returncode == 2 and "No such command 'dbb'" in done.stderr
 
 
 def test_module_and_command_are_the_same():

@@ -1,0 +1,66 @@
+"""The command itself: a list of what there is, and where it is defined."""
+
+import logging
+from importlib import import_module
+from typing import NamedTuple
+
+import click
+from rich.console import Console
+from rich.logging import RichHandler
+
+from smartml import __version__
+
+
+class _Command(NamedTuple):
+    """Where a command is defined; its module is imported when it is used, for some need large packages."""
+
+    module: str
+    name: str
+    help: str
+
+    def load(self) -> click.Command:
+        command = getattr(import_module(f"smartml.cli.{self.module}"), self.name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+_COMMANDS = {
+    "db": _Command("database", "db", "Start, stop and look into a database."),
+    "demo": _Command("scripts", "demo", "Run the first tutorial: a simulation feeds a network while it runs."),
+    "module": _Command("module", "module", "Build and find the module for programs of SmartRedis."),
+    "preview": _Command("scripts", "preview", "Print all that the launch script SCRIPT would run, and start nothing."),
+    "record": _Command(
+        "recordings",
+        "record_stream",
+        "Write the running stream of a database to the new folder OUT.",
+    ),
+    "replay": _Command("recordings", "replay_recording", "Put the recording OUT into a database as its producers did."),
+}
+
+
+class _LazyGroup(click.Group):
+    """Lists its commands without importing them."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        return _COMMANDS[name].load() if name in _COMMANDS else None
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _COMMANDS[name].help) for name in self.list_commands(context)])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="smartml")
+@click.option("-v", "--verbose", is_flag=True, help="Tell what is done.")
+def main(verbose: bool) -> None:
+    """Train while the simulation runs."""
+    # Warnings and errors reach the terminal by themselves, in step with a live display.
+    if verbose:
+        logging.basicConfig(
+            level=logging.INFO,
+            format="%(message)s",
+            handlers=[RichHandler(console=Console(stderr=True), show_path=False)],
+        )

@@ -1,0 +1,100 @@
+"""`smartml record` and `smartml replay`: a running stream written to disk, and put into a database again."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from smartml.cli.terminal import (
+    address_option,
+    connect,
+    identifier_option,
+    path_option,
+    plain_errors,
+    progress_line,
+    until_interrupted,
+)
+from smartml.feeds import DataInfo
+from smartml.feeds.player import read_speed, replay
+from smartml.feeds.recorder import record
+from smartml.feeds.schemes import KeyOrder, KeyScheme
+
+
+@click.command("record")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--sample-prefix", help="Record tensors <prefix>_<iteration>.")
+@click.option("--target-prefix", help="Prefix of the targets that belong to them.")
+@click.option("--ranks", type=int, help="Ranks that put tensors <prefix>_<rank>_<iteration>.")
+@click.option("--key-order", type=click.Choice(["rank_iteration", "iteration_rank"]), default="rank_iteration")
+@click.option("--list", "list_name", help="Record the datasets of this aggregation list, as producers publish it.")
+@click.option("--sample-name", help="Name of its samples, for a list that nobody publishes.")
+@click.option("--target-name", help="Name of its targets.")
+@click.option("--producer", "producers", multiple=True, help="Entity whose keys to follow, not those of SSKEYIN.")
+@click.option("--until-idle", "until_idle_s", type=float, help="End when nothing has come for so many seconds.")
+@click.option("--limit", type=int, help="End after so many batches.")
+@address_option
+@path_option
+@identifier_option
+@plain_errors
+def record_stream(
+    out: Path,
+    producers: tuple[str, ...],
+    until_idle_s: float | None,
+    limit: int | None,
+    address: str | None,
+    path: Path,
+    identifier: str,
+    **names: Any,
+) -> None:
+    """Write the running stream of a database to the new folder OUT.
+
+    It goes on until it is interrupted, or until one of the options says that it is done.
+    """
+    scheme = _scheme(**names)
+    with connect(address, path, identifier) as client, until_interrupted() as stop, progress_line("recorded") as show:
+        done = record(
+            client, out, scheme, producers=producers, until_idle_s=until_idle_s, limit=limit, stop=stop, report=show
+        )
+    click.echo(f"recorded {done}" + (f" in {out}" if done.batches else ": nothing came"))
+
+
+def _scheme(
+    sample_prefix: str | None,
+    target_prefix: str | None,
+    ranks: int | None,
+    key_order: KeyOrder,
+    list_name: str | None,
+    sample_name: str | None,
+    target_name: str | None,
+) -> KeyScheme | DataInfo | str:
+    if (sample_prefix is None) == (list_name is None):
+        raise click.UsageError("name either --sample-prefix or --list, not both and not none")
+    if sample_prefix is not None:
+        if sample_name is not None or target_name is not None:
+            raise click.UsageError("--sample-name and --target-name belong to --list")
+        return KeyScheme(sample_prefix, target_prefix, ranks, key_order)
+    assert list_name is not None
+    if target_prefix is not None or ranks is not None:
+        raise click.UsageError("--target-prefix and --ranks belong to --sample-prefix")
+    if target_name is not None and sample_name is None:
+        raise click.UsageError("--target-name needs --sample-name beside it")
+    return list_name if sample_name is None else DataInfo(list_name, sample_name, target_name)
+
+
+@click.command("replay")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--speed", default="1.0", show_default=True, help='Times as fast as recorded; "max" waits for nothing.')
+@click.option("--loop", "loops", default=1, show_default=True, help="Put all of it so many times, as new batches.")
+@click.option("--prefix-entity", "entity", help="Put under this entity's keys, not those of the recorded producer.")
+@address_option
+@path_option
+@identifier_option
+@plain_errors
+def replay_recording(
+    out: Path, speed: str, loops: int, entity: str | None, address: str | None, path: Path, identifier: str
+) -> None:
+    """Put the recording OUT into a database as its producers did."""
+    factor = read_speed(speed)
+    with connect(address, path, identifier) as client, until_interrupted() as stop, progress_line("put") as show:
+        done = replay(client, out, speed=factor, loops=loops, entity=entity, stop=stop, report=show)
+    click.echo(f"put {done}")

@@ -1,0 +1,81 @@
+"""What the commands of the shell share: options, plain errors, interruption, and one line of progress."""
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import Progress as ProgressLine
+from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from smartml import Client, Orchestrator
+from smartml.errors import SmartMLError
+from smartml.feeds.progress import Progress
+
+path_option = click.option(
+    "--path", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Folder of the database."
+)
+identifier_option = click.option(
+    "--identifier", default="orchestrator", show_default=True, help="Name of the database."
+)
+address_option = click.option("--address", help="host:port or unix://path, instead of the database of --path.")
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs to read.")
+
+
+def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Show smartml's own errors as one sentence, without a traceback."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except SmartMLError as error:
+            raise click.ClickException(str(error)) from error
+
+    return wrapped
+
+
+def connect(address: str | None, path: Path, identifier: str) -> Client:
+    if address is None:
+        # The first one given is asked who the others are: it must be there.
+        nodes = Orchestrator.attach(path, identifier).nodes
+        address = ",".join(node.address for node in nodes if node.is_running)
+        return Client(cluster=len(nodes) > 1, address=address)
+    return Client(address=address)
+
+
+@contextlib.contextmanager
+def until_interrupted() -> Iterator[Callable[[], bool]]:
+    """Give a function that tells whether Ctrl-C or SIGTERM came; a second one ends the program at once."""
+    seen: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        seen.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(seen)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def progress_line(verb: str) -> Iterator[Callable[[Progress], object]]:
+    """Give a function that shows how far something has come, in one line of the terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with ProgressLine(*columns, console=console, transient=True, disable=not console.is_terminal) as line:
+        task = line.add_task(f"{verb} nothing yet", total=None)
+
+        def show(done: Progress) -> None:
+            elapsed_s = line.tasks[0].elapsed or 0.0
+            rate = f", {done.bytes / 1e6 / elapsed_s:.1f} MB/s" if elapsed_s else ""
+            line.update(task, description=f"{verb} {done}{rate}")
+
+        yield show
