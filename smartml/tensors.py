@@ -171,16 +171,19 @@ def decode_all(values: Sequence[Memory], keys: Sequence[bytes]) -> list[NDArray[
     """Return the tensors that values hold, each as `decode` does."""
     arrays: list[NDArray[Any]] = []
     # Tensors that are fetched together mostly are of one kind: what ends as the one before is not looked at again.
-    size, end, kind = -1, b"", TensorDescription(np.dtype(np.uint8), ())
+    size, end, dtype = -1, b"", np.dtype(np.uint8)
+    shape: tuple[int, ...] = ()
+    start = 0
     for value, key in zip(values, keys, strict=True):
-        if len(value) == size and value[-len(end) :] == end:
-            arrays.append(np.ndarray(kind.shape, kind.dtype, value))
+        if len(value) == size and value[start:] == end:
+            arrays.append(np.ndarray(shape, dtype, value))
             continue
         array = decode(value, key)
         arrays.append(array)
         # Every bool has to be checked.
         if array.dtype.kind != "b":
-            size, end, kind = len(value), bytes(value[array.nbytes :]), describe(array)
+            size, start, dtype, shape = len(value), array.nbytes, array.dtype, array.shape
+            end = bytes(value[start:])
     return arrays
 
 

@@ -60,6 +60,8 @@ class Database:
 
     def _connect(self) -> None:
         self.address = self._find_living_server()
+        # Kept, since to look it up takes a twentieth of a small put.
+        self._home = self._pool(self.address)
         if self.settings.cluster is None:
             self.settings = replace(self.settings, cluster=self._ask_whether_cluster())
         # One of the two: a cluster's nodes are asked for everything by our own connections.
@@ -73,11 +75,11 @@ class Database:
 
     def _wait_for_server(self) -> None:
         """Wait until the server that holds what was stored answers again."""
-        pool, connection = knock([self._pool(self.address)])
+        pool, connection = knock([self._home])
         pool.keep(connection)
 
     def _ask_whether_cluster(self) -> bool:
-        reply = self._pool(self.address).execute([(b"HELLO", b"2")], idempotent=True)[0]
+        reply = self._home.execute([(b"HELLO", b"2")], idempotent=True)[0]
         # Who is not allowed to ask is taken for a user of a single server.
         return isinstance(reply, list) and reply[reply.index(b"mode") + 1] == b"cluster"
 
@@ -136,13 +138,13 @@ class Database:
         """Run idempotent commands in one round trip on the server that owns `key`; return their replies."""
         if self._cluster is not None:
             return self._checked(self._cluster.each([key], [commands])[0], [key])
-        return self._run(lambda: self._pool(self.address).execute(commands, idempotent=True), [key])
+        return self._run(lambda: self._home.execute(commands, idempotent=True), [key])
 
     def command_once(self, key: bytes, *arguments: Argument) -> Any:
         """Run one command that must not be repeated when its outcome is unknown; the error then says so."""
         if self._cluster is not None:
             return self._checked(self._cluster.each([key], [[arguments]], idempotent=False)[0], [key])[0]
-        return self._run(lambda: self._pool(self.address).execute([arguments], idempotent=False), [key])[0]
+        return self._run(lambda: self._home.execute([arguments], idempotent=False), [key])[0]
 
     def each(self, commands: Sequence[Command]) -> list[Any]:
         """Run idempotent commands, each on the server that owns its first key; all servers work at the same time.
@@ -153,7 +155,7 @@ class Database:
         if self._cluster is not None:
             replies = self._cluster.each(keys, [[command] for command in commands])
             return self._checked([reply for (reply,) in replies], keys)
-        return self._run(lambda: self._pool(self.address).execute(commands, idempotent=True), keys) if keys else []
+        return self._run(lambda: self._home.execute(commands, idempotent=True), keys) if keys else []
 
     def transaction(self, key: bytes, *commands: Command) -> list[Any]:
         """Run idempotent commands, whose keys share a slot, all or none, unseen by others until all are done."""
@@ -188,7 +190,7 @@ class Database:
     def _until_undisturbed(self, attempt: Callable[[Connection], list[Any] | None], key: bytes) -> list[Any]:
         """Repeat what gives None when another client came in between."""
         for _ in range(_MAX_ATTEMPTS):
-            replies = self._pool(self.address).use(attempt, idempotent=True)
+            replies = self._home.use(attempt, idempotent=True)
             if replies is not None:
                 return replies
         raise StoreError(
@@ -230,7 +232,7 @@ class Database:
             return []
         if not values:
             return []
-        replies = self._pool(self.address).store(values, ahead, behind, count)
+        replies = self._home.store(values, ahead, behind, count)
         others = replies[len(values) :] if count else []
         # The way of every put: replies are looked at one by one only where there is an error among them.
         if StoreReplyError in map(type, replies):
@@ -243,7 +245,7 @@ class Database:
         A key that holds something else than a string raises TensorFormatError, after all others were received.
         """
         if self._cluster is None:
-            values: list[Any] = self._pool(self.address).fetch(keys)
+            values: list[Any] = self._home.fetch(keys)
             return self._values(values, keys) if StoreReplyError in map(type, values) else values
         landed: list[memoryview] = [memoryview(b"")] * len(keys)
 
@@ -261,7 +263,7 @@ class Database:
         index, when a connection broke. A key that holds something else than a string raises TensorFormatError, after
         all others were received.
         """
-        return self._values((self._cluster or self._pool(self.address)).receive(keys, place), keys)
+        return self._values((self._cluster or self._home).receive(keys, place), keys)
 
     def _values(self, outcomes: list[Any], keys: Sequence[bytes]) -> list[Any]:
         """Return what became of values, or raise the first error that stands in the place of one."""
@@ -306,7 +308,7 @@ class Database:
             return read_snapshot(connection, keys, value_keys, place)
 
         for _ in range(_QUIET_ATTEMPTS):
-            snapshots = self._pool(self.address).use(attempt, idempotent=True)
+            snapshots = self._home.use(attempt, idempotent=True)
             if snapshots is not None:
                 return snapshots
 
@@ -337,7 +339,7 @@ class Database:
         request = b"".join([encode_command((b"EXISTS", *part)) for part in parts])
 
         def count() -> int:
-            replies = self._pool(self.address).use(Connection.exchange, request, len(parts), idempotent=True)
+            replies = self._home.use(Connection.exchange, request, len(parts), idempotent=True)
             return sum(self._checked(replies, keys[:1]))
 
         return count

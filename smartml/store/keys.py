@@ -27,6 +27,8 @@ What smartml keeps for itself begins with `.smartml.`:
                                                     (store/index.py)
 """
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -74,6 +76,15 @@ class KeyNames:
     def tensor(self, name: str, *, write: bool = False) -> bytes:
         """Key of a tensor."""
         return self._tensor_prefixes[write] + checked_name(name, "tensor")
+
+    def tensors(self, names: Sequence[str], *, write: bool = False) -> Sequence[bytes]:
+        """Keys of many tensors; costs half of asking for each."""
+        prefix = self._tensor_prefixes[write]
+        if set(map(type, names)) == {str} and "" not in names:
+            with contextlib.suppress(UnicodeEncodeError):
+                return [prefix + name.encode() for name in names]
+        # One of them cannot be a name, or is of a type of its own: this says which.
+        return [self.tensor(name, write=write) for name in names]
 
     def dataset(self, name: str, *, write: bool = False) -> "DatasetKeys":
         """Keys of a dataset."""

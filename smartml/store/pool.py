@@ -114,9 +114,18 @@ class ConnectionPool:
         Raises what says that no server is there, or not yet: OSError, UnicodeError for an impossible host name, or the
         server's own reply as StoreReplyError.
         """
+        try:
+            return self._open(timeout_s)
+        except StoreConnectionError as error:
+            if not isinstance(error.__cause__, ConnectionError):
+                raise
+        # Who hangs up before it has read all that we say loses us the reason; where we say less it may be read.
+        return self._open(timeout_s, is_brief=True)
+
+    def _open(self, timeout_s: float, *, is_brief: bool = False) -> Connection:
         connection = Connection(open_socket(self.address, self._tls, timeout_s), self.address)
         try:
-            refusal = connection.log_in(self.settings)
+            refusal = connection.log_in(self.settings, is_brief=is_brief)
             if refusal is not None:
                 raise refusal
         except StoreTimeoutError as error:

@@ -50,7 +50,7 @@ class TensorCommands(Session):
             raise ArgumentTypeError(
                 f"put_tensors takes a mapping of names to arrays, not {type(data).__name__}: {data!r:.80}"
             )
-        keys = [self._keys.tensor(name, write=True) for name in data]
+        keys = self._keys.tensors(list(data), write=True)
         self._set_and_announce(dict(zip(keys, tensors.encode_all(data.values()), strict=True)))
 
     def _set_values(self, values: Mapping[bytes, Value]) -> None:
@@ -120,7 +120,7 @@ class TensorCommands(Session):
         if isinstance(names, str) or not isinstance(names, Iterable):
             raise ArgumentTypeError(f"get_tensors takes several names, not {type(names).__name__}: {names!r:.80}")
         names = list(names)
-        keys = [self._keys.tensor(name) for name in names]
+        keys = self._keys.tensors(names)
         values: list[Any] = self._database.fetch(keys)
         if None in values:
             raise self._not_found(TensorNotFoundError, "tensor", keys[values.index(None)])

@@ -40,6 +40,20 @@ def test_a_prefix_of_bytes_that_are_no_text_stays_as_it_is():
     assert keys.tensor("t") == b"\xff.t"
 
 
+def test_many_names_have_the_keys_that_each_has():
+    keys, names = KeyNames.from_environment("first", "own"), ["t", "ü_1_2", "p.q"]
+
+    assert keys.tensors(names) == [keys.tensor(name) for name in names]
+    assert keys.tensors(names, write=True) == [keys.tensor(name, write=True) for name in names]
+    assert keys.tensors([]) == []
+
+
+@pytest.mark.parametrize("wrong", [3, "", "\ud800"])
+def test_one_wrong_name_among_many_is_told_of(wrong):
+    with pytest.raises((ArgumentTypeError, ArgumentValueError), match="the name of a tensor must"):
+        KeyNames().tensors(["t", wrong, "u"])
+
+
 @pytest.mark.parametrize("name", ["d", "a}b{c", "ü", "p.q"])
 def test_an_entry_of_a_list_gives_the_name_back(name):
     keys = KeyNames.from_environment("", "out{1")

@@ -170,6 +170,31 @@ def test_small_and_large_tensors_mix(client):
     }
 
 
+@pytest.mark.parametrize("sizes", [(3, 400_000, 1, 0), (400_000, 3, 400_000, 2)])
+def test_rows_come_whole_when_their_tensors_have_another_size_than_the_time_before(client, sizes):
+    # More than are asked for at once.
+    names = [f"row_{i}" for i in range(520 if max(sizes) < 1000 else 40)]
+    for size in sizes:
+        arrays = {name: np.full(size, i, "f4") for i, name in enumerate(names)}
+        client.put_tensors(arrays)
+
+        result = client.get_tensors(names)
+
+        assert all((result[name] == arrays[name]).all() and result[name].size == size for name in names)
+
+
+def test_rows_read_again_may_be_gone(client):
+    client.put_tensors({f"row_{i}": np.arange(5) for i in range(8)})
+    client.get_tensors([f"row_{i}" for i in range(8)])
+    client.delete_tensor("row_5")
+
+    with pytest.raises(TensorNotFoundError, match="'row_5'"):
+        client.get_tensors([f"row_{i}" for i in range(8)])
+
+    client.put_tensor("row_5", np.arange(7))
+    assert client.get_tensors([f"row_{i}" for i in range(8)])["row_5"].size == 7
+
+
 def test_a_name_given_twice_is_fetched_once_for_the_caller(client):
     client.put_tensor("t", np.arange(3))
 
