@@ -16,6 +16,12 @@ TCP on loopback and over a unix socket. In turn, in one run, do so
 
 Time is the CPU time of client and server together; wall time, which others on the machine disturb, stands beside it. In
 every round each contestant's time is divided by the bare socket's; the tables show the medians of these ratios.
+
+Every few rounds all connect anew: the kernel sizes the window of a connection by what came over it so far, and that
+decides over up to half of the cost of many values at once.
+
+Client and server share one core. Apart, each wakes the other's core up at every call; what that costs is up to how deep
+that core sleeps, and where the cores are virtual it is more than all the rest, and comes and goes.
 """
 
 import argparse
@@ -60,6 +66,7 @@ CASES = (
 # Single tensors go to so many keys in turn.
 KEYS = 4
 ROUNDS, QUICK_ROUNDS = 40, 8
+ROUNDS_PER_CONNECTION = 4
 
 
 class Contestant(Protocol):
@@ -89,6 +96,10 @@ class BareSocket:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._replies = bytearray(1024 * 1024)
         self._free = memoryview(self._replies)
+        # What it says first decides how large the window gets (store/transport.py): it says as much as smartml does.
+        greeting = b"*2\r\n$4\r\nPING\r\n$15000\r\n%b\r\n" % bytes(15_000)
+        self._socket.sendall(2 * greeting)
+        self._socket.recv_into(self._replies, 2 * len(b"$15000\r\n%b\r\n" % bytes(15_000)), socket.MSG_WAITALL)
 
     def put(self, tensors: dict[str, np.ndarray]) -> None:
         pieces: list[Any] = []
@@ -262,9 +273,10 @@ Costs = dict[tuple[str, str, str, str], list[Cost]]
 
 
 def measure(
-    costs: Costs, transport: str, case: Case, contestants: dict[str, Contestant], pid: int, rounds: int
+    costs: Costs, transport: str, case: Case, connect: Callable[[], dict[str, Contestant]], pid: int, rounds: int
 ) -> None:
     """Let the contestants put and get in turn, and note what each round costs."""
+    contestants = connect()
     samples = np.random.default_rng(0).random((case.tensors, 32, case.size // 4 // 32), np.float32)
     sets = {
         name: [
@@ -280,6 +292,12 @@ def measure(
                 assert back.shape == tensor.shape and (back == tensor).all(), f"{name} brought something else back"
     order = list(contestants)
     for number in range(rounds):
+        if number % ROUNDS_PER_CONNECTION == 0:
+            contestants = connect()
+            for name, contestant in contestants.items():
+                # The window grows with the first ones.
+                for repetition in range(case.calls):
+                    contestant.put(sets[name][repetition % len(sets[name])])
         # Nobody comes always behind the same other.
         order = order[1:] + order[:1] if number % 2 else order[::-1]
         for act in ("put", "get"):
@@ -358,14 +376,19 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few rounds: a first look")
     arguments = parser.parse_args()
     rounds = QUICK_ROUNDS if arguments.quick else ROUNDS
+    # The server inherits it.
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     costs: Costs = {}
     with Orchestrator(port=0, unix_socket=True) as database:
         missing = missing_for_smartredis(database)
         names = [name for name in CONTESTANTS if name != "SmartRedis" or missing is None]
         for transport, address in (("TCP", database.address), ("unix socket", f"unix://{database.unix_socket}")):
-            contestants = {name: CONTESTANTS[name](database, address) for name in names}
+
+            def connect(address: str = address) -> dict[str, Contestant]:
+                return {name: CONTESTANTS[name](database, address) for name in names}
+
             for case in CASES:
-                measure(costs, transport, case, contestants, database.pid, rounds)
+                measure(costs, transport, case, connect, database.pid, rounds)
             print_table(costs, transport, names)
     if missing is None:
         print_module_figures(costs)
