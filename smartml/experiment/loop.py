@@ -1,0 +1,172 @@
+"""One thread that waits for whatever comes next: a process that ends, or a moment that was set.
+
+What it calls must return at once; what may block goes aside, into a few threads that end when they have nothing to do.
+"""
+
+import contextlib
+import dataclasses
+import heapq
+import itertools
+import logging
+import os
+import selectors
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+import psutil
+
+logger = logging.getLogger(__name__)
+
+# What is called; what it returns is of no interest.
+Act = Callable[[], object]
+
+# So many acts may block at the same time; the others wait for their turn.
+_MOST_ASIDE = 16
+
+
+@dataclasses.dataclass(order=True)
+class Timer:
+    """Something to be called at a moment of the monotonic clock."""
+
+    when: float
+    # Of two with the same moment the first that was set comes first.
+    order: int
+    act: Act = dataclasses.field(compare=False)
+    is_cancelled: bool = dataclasses.field(default=False, compare=False)
+
+    def cancel(self) -> None:
+        """Do not call it; nothing happens when it was called already."""
+        self.is_cancelled = True
+
+
+class Loop:
+    """Call functions when processes end, and when moments come. One per process, safe to use from any thread.
+
+    has_pidfds: wait for processes by descriptors of the kernel. Without them (systems other than Linux, Linux before
+    5.3), and for processes beyond the limit of open files, each process has a sleeping thread that waits for it.
+    """
+
+    def __init__(self, has_pidfds: bool = hasattr(os, "pidfd_open")) -> None:
+        self._has_pidfds = has_pidfds
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._order = itertools.count()
+        self._timers: list[Timer] = []
+        # What other threads want: timers to set, descriptors of processes to watch.
+        self._inbox: deque[Timer | tuple[int, Act]] = deque()
+        self._selector: selectors.BaseSelector | None = None
+        self._wake: tuple[int, int] | None = None
+        # What may block, and how many threads are at it.
+        self._aside: deque[Act] = deque()
+        self._busy = 0
+
+    def call_later(self, delay_s: float, act: Act) -> Timer:
+        """Call a function after some seconds, unless the timer is cancelled until then."""
+        timer = Timer(time.monotonic() + delay_s, next(self._order), act)
+        self._post(timer)
+        return timer
+
+    def watch(self, pid: int, act: Act, wait: Act | None = None) -> None:
+        """Call a function when a process has ended, a child of this one or not; a child is left to be collected.
+
+        wait: returns when the process has ended, for a thread that waits for it where the kernel offers nothing better.
+        """
+        if self._has_pidfds:
+            try:
+                self._post((os.pidfd_open(pid), act))
+                return
+            except ProcessLookupError:
+                self.call_later(0, act)
+                return
+            except OSError as error:
+                logger.debug("process %d is watched by a thread: %s", pid, error)
+
+        def wait_and_call() -> None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                (wait or psutil.Process(pid).wait)()
+            self.call_later(0, act)
+
+        threading.Thread(target=wait_and_call, name=f"watch {pid}", daemon=True).start()
+
+    def aside(self, act: Act) -> None:
+        """Call a function that may block in a thread of its own, as soon as one is free."""
+        with self._lock:
+            self._aside.append(act)
+            if self._busy == _MOST_ASIDE:
+                return
+            self._busy += 1
+        threading.Thread(target=self._run_aside, name="smartml aside", daemon=True).start()
+
+    def abandon(self) -> None:
+        """Forget everything, in a forked child: it belongs to its parent, and so does the thread."""
+        if self._selector is not None:
+            for key in list(self._selector.get_map().values()):
+                os.close(key.fd)
+            self._selector.close()
+        if self._wake is not None:
+            os.close(self._wake[1])
+        for item in self._inbox:
+            if isinstance(item, tuple):
+                os.close(item[0])
+        self._reset()
+
+    def _post(self, item: Timer | tuple[int, Act]) -> None:
+        with self._lock:
+            self._inbox.append(item)
+            if self._wake is None:
+                self._wake = os.pipe()
+                for end in self._wake:
+                    os.set_blocking(end, False)
+                self._selector = selectors.DefaultSelector()
+                self._selector.register(self._wake[0], selectors.EVENT_READ)
+                arguments = (self._selector, self._wake[0])
+                threading.Thread(target=self._run, args=arguments, name="smartml loop", daemon=True).start()
+            # A full pipe wakes, too.
+            with contextlib.suppress(BlockingIOError):
+                os.write(self._wake[1], b"\0")
+
+    def _run(self, selector: selectors.BaseSelector, wake: int) -> None:
+        while True:
+            pause_s = max(0.0, self._timers[0].when - time.monotonic()) if self._timers else None
+            for key, _ in selector.select(pause_s):
+                if key.fd == wake:
+                    os.read(wake, 65536)
+                else:
+                    selector.unregister(key.fd)
+                    os.close(key.fd)
+                    _call(key.data)
+            while self._inbox:
+                item = self._inbox.popleft()
+                if isinstance(item, Timer):
+                    heapq.heappush(self._timers, item)
+                else:
+                    selector.register(item[0], selectors.EVENT_READ, item[1])
+            while self._timers and self._timers[0].when <= time.monotonic():
+                timer = heapq.heappop(self._timers)
+                if not timer.is_cancelled:
+                    _call(timer.act)
+
+    def _run_aside(self) -> None:
+        while True:
+            with self._lock:
+                if not self._aside:
+                    self._busy -= 1
+                    return
+                act = self._aside.popleft()
+            _call(act)
+
+
+def _call(act: Act) -> None:
+    try:
+        act()
+    except Exception:
+        # Nobody above could hear of it, and what else is due must not suffer.
+        logger.exception("an error in the background")
+
+
+loop = Loop()
+os.register_at_fork(after_in_child=loop.abandon)
