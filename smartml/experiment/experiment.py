@@ -24,6 +24,7 @@ from smartml.experiment.ensemble import Ensemble
 from smartml.experiment.files import TAG, AttachedFiles, PathLike, check_name, place_files, remove_folder
 from smartml.experiment.generated import index_file, write_index
 from smartml.experiment.guardian import GRACE_S
+from smartml.experiment.job import Job, names_with_titles
 from smartml.experiment.model import Model
 from smartml.experiment.orchestrator import Orchestrator
 from smartml.experiment.preview import free_file, preview_text, shown
@@ -48,7 +49,7 @@ from smartml.experiment.schedulers.settings import RunSettings
 from smartml.experiment.states import Status
 from smartml.experiment.strategies import Strategy
 from smartml.experiment.summary import summary_table
-from smartml.experiment.supervisor import Job, names_with_pids, report_failure, supervisor
+from smartml.experiment.supervisor import report_failure, supervisor
 from smartml.store.entities import ENTITY_VARIABLE, EntityState
 
 logger = logging.getLogger(__name__)
@@ -325,7 +326,7 @@ class Experiment:
             while not supervisor.wait(self._jobs_of_programs(), interval):
                 for job in self._jobs_of_programs() if verbose else ():
                     if not job.is_over:
-                        logger.info("%s (pid %d): %s for %.0f s", job.name, job.pid, job.status, job.runtime_s)
+                        logger.info("%s (%s): %s for %.0f s", job.name, job.title, job.status, job.runtime_s)
 
     def finished(self, entity: Model | Ensemble) -> bool:
         """Return True when the model, or every member of the ensemble, has ended. Raises NotStartedError."""
@@ -512,7 +513,7 @@ class Experiment:
             if kill:
                 if running:
                     jobs = (run.job for run in running)
-                    logger.warning("interrupted: stopping %s", names_with_pids(jobs, at_most=8))
+                    logger.warning("interrupted: stopping %s", names_with_titles(jobs, at_most=8))
                 self._stop(running)
             else:
                 supervisor.hand_over(run.job for run in running)

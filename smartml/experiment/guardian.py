@@ -15,7 +15,9 @@ the read end of a pipe whose write end only the owner has. When the owner ends, 
 that end, and the guardian ends every job it was told of. Lines on the pipe (`lifeline.py` writes them):
 
     + <mark>                  a job is about to start
-    = <mark> <pid> <created>  its first process, and that process's creation time
+    = <mark> <pid> <created> <grace>
+                              its first process, that process's creation time, and the seconds between SIGTERM and
+                              SIGKILL
     / <mark> <folder>         a folder (its path in hex), with a mark of its own, to delete after all jobs
     - <mark>                  the job, or the folder, is the owner's no more
 """
@@ -84,26 +86,39 @@ def find_processes(jobs: Mapping[str, Root | None]) -> list[psutil.Process]:
     return [process for process in members.values() if not _is_gone(process)]
 
 
-def end_processes(jobs: Mapping[str, Root | None], grace_s: float = GRACE_S) -> list[int]:
+def end_processes(
+    jobs: Mapping[str, Root | None], grace_s: float = GRACE_S, own_grace_s: Mapping[str, float] | None = None
+) -> list[int]:
     """Ask the processes of the jobs to end (SIGTERM), kill those left after `grace_s`, return when all are gone.
 
-    Processes that appear meanwhile are ended too. Returns the pids that even SIGKILL did not end.
+    own_grace_s: the marks of the jobs that have other times. Processes that appear meanwhile are ended too.
+    Returns the pids that even SIGKILL did not end.
     """
-    deadline = time.monotonic() + grace_s
+    begin = time.monotonic()
+    by_grace: dict[float, dict[str, Root | None]] = {}
+    for mark, root in jobs.items():
+        by_grace.setdefault((own_grace_s or {}).get(mark, grace_s), {})[mark] = root
     asked: set[psutil.Process] = set()
-    while alive := find_processes(jobs):
-        now = time.monotonic()
-        if now > deadline + _KILL_PATIENCE_S:
-            break
-        for process in alive:
-            if now >= deadline:
-                _send(process, signal.SIGKILL)
-            elif process not in asked:
-                # A stopped process sees SIGTERM only once it continues.
-                _send(process, signal.SIGTERM, signal.SIGCONT)
-                asked.add(process)
-        _wait_until_gone(alive, deadline if now < deadline else now + 0.5)
-    return [process.pid for process in alive]
+    left: list[int] = []
+    while by_grace:
+        for grace, group in sorted(by_grace.items()):
+            alive = find_processes(group)
+            now = time.monotonic()
+            if not alive or now > begin + grace + _KILL_PATIENCE_S:
+                left += [process.pid for process in alive]
+                del by_grace[grace]
+                continue
+            for process in alive:
+                if now >= begin + grace:
+                    _send(process, signal.SIGKILL)
+                elif process not in asked:
+                    # A stopped process sees SIGTERM only once it continues.
+                    _send(process, signal.SIGTERM, signal.SIGCONT)
+                    asked.add(process)
+            # Where others have less time, those are looked after in between.
+            until = begin + grace if now < begin + grace else now + 0.5
+            _wait_until_gone(alive, until if len(by_grace) == 1 else min(until, now + 0.05))
+    return left
 
 
 def _is_recycled(root: Root) -> bool:
@@ -171,23 +186,26 @@ def _wait_until_gone(processes: Iterable[psutil.Process], until: float) -> None:
             delay_s = min(2 * delay_s, 0.05)
 
 
-def _apply(lines: bytes, jobs: dict[str, Root | None], folders: dict[str, bytes]) -> bytes:
+def _apply(lines: bytes, jobs: dict[str, Root | None], graces: dict[str, float], folders: dict[str, bytes]) -> bytes:
     """Apply the complete lines to the tables of jobs and folders; return the rest, an unfinished line."""
     *complete, rest = lines.split(b"\n")
     for line in complete:
         act, mark, *more = line.decode().split(" ")
         if act == "-":
             jobs.pop(mark, None)
+            graces.pop(mark, None)
             folders.pop(mark, None)
         elif act == "/":
             folders[mark] = bytes.fromhex(more[0])
         else:
             jobs[mark] = Root(int(more[0]), float(more[1])) if more else None
+            graces[mark] = float(more[2]) if more else GRACE_S
     return rest
 
 
 def _guard(owner: int) -> None:
     jobs: dict[str, Root | None] = {}
+    graces: dict[str, float] = {}
     folders: dict[str, bytes] = {}
     rest = b""
     os.set_blocking(0, False)
@@ -203,11 +221,11 @@ def _guard(owner: int) -> None:
         is_owned = ready == {0}
         try:
             while chunk := os.read(0, 65536):
-                rest = _apply(rest + chunk, jobs, folders)
+                rest = _apply(rest + chunk, jobs, graces, folders)
             is_owned = False
         except BlockingIOError:
             continue
-    end_processes(jobs)
+    end_processes(jobs, own_grace_s=graces)
     for folder in folders.values():
         shutil.rmtree(folder, ignore_errors=True)
 

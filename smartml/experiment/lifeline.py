@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from smartml.experiment import guardian
-from smartml.experiment.guardian import MARK_VARIABLE, Root
+from smartml.experiment.guardian import GRACE_S, MARK_VARIABLE, Root
 
 _NOT_FOR_GUARDIANS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -27,7 +27,7 @@ class Lifeline:
         # Started with the first job.
         self._guardian: subprocess.Popen[bytes] | None = None
         # What the guardian was told, to tell it again to a successor: jobs, and folders to delete after them.
-        self._jobs: dict[str, Root | None] = {}
+        self._jobs: dict[str, tuple[Root | None, float]] = {}
         self._folders: dict[str, Path] = {}
         # Marks of this process begin with these letters, and count.
         self._owner = secrets.token_hex(8)
@@ -39,11 +39,11 @@ class Lifeline:
             self._count += 1
             return f"{self._owner}-{self._count}"
 
-    def add(self, mark: str, root: Root | None = None) -> None:
+    def add(self, mark: str, root: Root | None = None, grace_s: float = GRACE_S) -> None:
         """Put a job under guard: before its first process starts, and again, with `root`, when it has."""
         with self._lock:
-            self._jobs[mark] = root
-            self._tell(_line(mark, root))
+            self._jobs[mark] = root, grace_s
+            self._tell(_line(mark, root, grace_s))
 
     def add_folder(self, mark: str, folder: Path) -> None:
         """Have a folder deleted after all jobs that are under guard."""
@@ -79,7 +79,7 @@ class Lifeline:
     def _tell(self, line: str) -> None:
         if self._guardian is None:
             self._guardian = _start_guardian()
-            lines = [_line(mark, root) for mark, root in self._jobs.items()]
+            lines = [_line(mark, root, grace_s) for mark, (root, grace_s) in self._jobs.items()]
             line = "".join(lines + [_folder_line(mark, folder) for mark, folder in self._folders.items()])
         assert self._guardian.stdin is not None
         try:
@@ -91,8 +91,8 @@ class Lifeline:
             self._tell("")
 
 
-def _line(mark: str, root: Root | None) -> str:
-    return f"= {mark} {root.pid} {root.created}\n" if root else f"+ {mark}\n"
+def _line(mark: str, root: Root | None, grace_s: float) -> str:
+    return f"= {mark} {root.pid} {root.created} {grace_s}\n" if root else f"+ {mark}\n"
 
 
 def _folder_line(mark: str, folder: Path) -> str:

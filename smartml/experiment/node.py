@@ -14,11 +14,12 @@ from redis.retry import Retry
 from smartml.errors import StoreConnectionError, StoreError, StoreReplyError, StoreTimeoutError
 from smartml.experiment.cluster import SLOTS
 from smartml.experiment.guardian import GRACE_S
+from smartml.experiment.process import ProcessJob
 from smartml.experiment.record import NodeRecord
 from smartml.experiment.schedulers.local import Command
 from smartml.experiment.server import ServerConfig, find_server
 from smartml.experiment.states import Status
-from smartml.experiment.supervisor import Job, supervisor
+from smartml.experiment.supervisor import supervisor
 
 
 class Node:
@@ -27,7 +28,7 @@ class Node:
     `job` is its process when this process started it; otherwise it is found by its record.
     """
 
-    def __init__(self, database: str, record: NodeRecord, job: Job | None = None) -> None:
+    def __init__(self, database: str, record: NodeRecord, job: ProcessJob | None = None) -> None:
         self.database = database
         self.record = record
         self.job = job

@@ -24,6 +24,7 @@ from smartml.experiment.folder import DatabaseFolder
 from smartml.experiment.guardian import GRACE_S
 from smartml.experiment.node import Node, launch_node, shut_down
 from smartml.experiment.ports import free_ports, interface_address
+from smartml.experiment.process import ProcessJob
 from smartml.experiment.readiness import wait_until_ready
 from smartml.experiment.record import DatabaseRecord, read_record
 from smartml.experiment.schedulers.local import DEFAULT_DATABASE
@@ -36,7 +37,7 @@ from smartml.experiment.server import (
     memory_bytes,
 )
 from smartml.experiment.states import Status, combined
-from smartml.experiment.supervisor import Job, supervisor
+from smartml.experiment.supervisor import supervisor
 from smartml.store.module import find_module
 
 logger = logging.getLogger(__name__)
@@ -244,12 +245,12 @@ class Orchestrator:
         return combined(node.status for node in self._nodes)
 
     @property
-    def job(self) -> Job | None:
+    def job(self) -> ProcessJob | None:
         """The (first) server's process as a job, when this process started it."""
         return next(iter(self.jobs), None)
 
     @property
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[ProcessJob]:
         """The process of each server as a job, when this process started it."""
         return [node.job for node in self._nodes if node.job is not None]
 
@@ -464,7 +465,7 @@ class Orchestrator:
             for name, port, nodes_file in zip(names, ports, nodes_files, strict=True)
         ]
 
-    def _on_end(self, job: Job) -> None:
+    def _on_end(self, job: ProcessJob) -> None:
         """Hear of the end of a server that this process started."""
         if not self._is_up:
             return

@@ -10,7 +10,8 @@ from smartml.errors import PortTakenError, ServerStartError, StoreConnectionErro
 from smartml.experiment.cluster import BUS_OFFSET
 from smartml.experiment.node import Node, missing_in_cluster
 from smartml.experiment.ports import port_holder
-from smartml.experiment.supervisor import Job, supervisor
+from smartml.experiment.process import ProcessJob
+from smartml.experiment.supervisor import supervisor
 
 # How Redis logs that it cannot listen; the port may be the one for clients or that of the bus.
 _TAKEN = re.compile(r"listening socket \S*?:(\d+):.*Address already in use")
@@ -42,7 +43,7 @@ def wait_until_ready(nodes: Sequence[Node], timeout_s: float) -> None:
         delay_s = min(1.5 * delay_s, 0.05)
 
 
-def _job(node: Node) -> Job:
+def _job(node: Node) -> ProcessJob:
     assert node.job is not None, "only who started a server waits for it"
     return node.job
 

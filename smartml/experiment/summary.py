@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from smartml.errors import ArgumentValueError
-from smartml.experiment.supervisor import Job
+from smartml.experiment.job import Job
 
 COLUMNS = ("Name", "Entity-Type", "JobID", "RunID", "Time", "Status", "Returncode")
 
@@ -21,7 +21,7 @@ def summary_table(runs: Iterable[tuple[str, int, Job]], style: str) -> str:
         raise ArgumentValueError(f"table style {style!r} is unknown; there are: {', '.join(STYLES)}")
     table = Table("", *COLUMNS, box=STYLES[style])
     for index, (kind, number, job) in enumerate(runs):
-        cells = (job.name, kind, job.pid, number, f"{job.runtime_s:.4f}", job.status.value, job.returncode)
+        cells = (job.name, kind, job.id, number, f"{job.runtime_s:.4f}", job.status.value, job.returncode)
         table.add_row(str(index), *map(str, cells))
     # Wide enough for any name: a line is never broken.
     console = Console(file=io.StringIO(), width=10_000, color_system=None, markup=False, highlight=False)

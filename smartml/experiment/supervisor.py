@@ -1,109 +1,32 @@
 """Start jobs, watch them to their end, and stop them; nothing is left when this process ends."""
 
 import atexit
-import contextlib
+import itertools
 import logging
 import os
-import signal
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-
-import psutil
+from typing import Any
 
 from smartml.errors import LaunchError
-from smartml.experiment.guardian import GRACE_S, MARK_VARIABLE, Root, end_processes
+from smartml.experiment.guardian import GRACE_S, Root
+from smartml.experiment.job import Job, names_with_titles
 from smartml.experiment.lifeline import lifeline
-from smartml.experiment.output import keep_earlier, last_lines
+from smartml.experiment.loop import Timer, loop
+from smartml.experiment.process import ProcessJob, end_marked, marked, start_process
 from smartml.experiment.schedulers.local import Command
 from smartml.experiment.states import Status
 
 logger = logging.getLogger(__name__)
 
-
-class Job:
-    """One started program; made by `Supervisor.launch`."""
-
-    def __init__(
-        self,
-        name: str,
-        command: Command,
-        mark: str,
-        process: "subprocess.Popen[bytes]",
-        is_service: bool = False,
-        scratch: str | None = None,
-    ) -> None:
-        self.name = name
-        self.is_service = is_service
-        # The mark of a folder to delete with this process, if it uses one.
-        self.scratch = scratch
-        self.command = command
-        self.pid = process.pid
-        self.mark = mark
-        self.root = Root(process.pid, psutil.Process(process.pid).create_time())
-        # Set when it ends: the exit code, or minus the number of the signal that ended it.
-        self.returncode: int | None = None
-        # True once a stop was asked for: whatever way it ends, it was cancelled.
-        self.is_cancelled = False
-        # True when an interrupt (Ctrl-C) of this process must not end it.
-        self.outlives_interrupt = False
-        # True once everyone who must hear of its end has.
-        self.is_over = False
-        self._process = process
-        self._started = time.monotonic()
-        self._ended: float | None = None
-
-    @property
-    def status(self) -> Status:
-        """What the job is doing, or how it ended."""
-        if self.returncode is None:
-            return Status.STATUS_PAUSED if self._is_paused() else Status.STATUS_RUNNING
-        if self.is_cancelled:
-            return Status.STATUS_CANCELLED
-        return Status.STATUS_FAILED if self.returncode else Status.STATUS_COMPLETED
-
-    @property
-    def runtime_s(self) -> float:
-        """How long it has run, or did."""
-        return (self._ended or time.monotonic()) - self._started
-
-    @property
-    def ending(self) -> str:
-        """How it ended, in words."""
-        code = self.returncode or 0
-        how = f"exit code {code}" if code >= 0 else f"killed by {_signal_name(-code)}"
-        return f"{how} after {self.runtime_s:.1f} s"
-
-    @property
-    def last_words(self) -> str:
-        """The last lines of its error output, or else of its output, below the file's path."""
-        for file in (self.command.err, self.command.out):
-            if lines := last_lines(file):
-                return f"last lines of {file}:\n{lines}"
-        return f"it wrote nothing to {self.command.err}"
-
-    def watch(self) -> None:
-        """Wait for its end and record it. Only the supervisor calls this."""
-        returncode = self._process.wait()
-        self._ended = time.monotonic()
-        self.returncode = returncode
-
-    def _is_paused(self) -> bool:
-        try:
-            return bool(psutil.Process(self.pid).status() == psutil.STATUS_STOPPED)
-        except psutil.Error:
-            return False
-
-
-# Called in a thread of the supervisor when a job has ended, before anyone waiting for the job goes on.
-OnEnd = Callable[[Job], None]
+# Called when a job has ended, before anyone waiting for the job goes on. It may take a while: other jobs do not wait.
+OnEnd = Callable[[Any], None]
 
 
 class Supervisor:
-    """Start, watch and stop jobs. One thread per job sleeps until its program ends; nothing polls."""
+    """Start programs, take charge of other jobs, wait for all of them, and stop them. Nothing here polls."""
 
     def __init__(self) -> None:
         self.abandon()
@@ -111,8 +34,10 @@ class Supervisor:
     def abandon(self) -> None:
         """Forget every job, in a forked child: they belong to its parent."""
         self._changed = threading.Condition()
-        # Jobs to end with this process.
-        self._owned: dict[str, Job] = {}
+        # Jobs to end with this process, by their marks.
+        self._owned: dict[str, ProcessJob] = {}
+        # Jobs that have passed their time limits and are about to be ended, all in one go.
+        self._overdue: list[Job] = []
 
     def launch(
         self,
@@ -123,7 +48,8 @@ class Supervisor:
         is_service: bool = False,
         detach: bool = False,
         scratch: str | None = None,
-    ) -> Job:
+        grace_s: float = GRACE_S,
+    ) -> ProcessJob:
         """Start a program. It ends with this process unless `detach`; services end after all others.
 
         `scratch` names a folder that it uses (see `guard_folder`), which stays when the job is released.
@@ -134,17 +60,39 @@ class Supervisor:
             # Before the start: this process may be killed at any moment.
             lifeline.add(mark)
         try:
-            process = _start(command, _marked(command.environment, mark, detach))
+            process = start_process(command, marked({**command.environment}, mark, detach))
         except OSError as error:
             lifeline.release(mark)
             raise LaunchError(f"{name!r} cannot be started: {' '.join(command.argv)}: {error}") from error
-        job = Job(name, command, mark, process, is_service, scratch)
+        job = ProcessJob(name, command, mark, process, is_service, scratch, grace_s)
+        job.is_detached = detach
         if not detach:
-            lifeline.add(mark, job.root)
+            lifeline.add(mark, job.root, grace_s)
             self._own(job)
-        threading.Thread(target=self._watch, args=(job, on_end), name=f"watch {name}", daemon=True).start()
-        logger.debug("started %s (pid %d): %s", name, job.pid, " ".join(command.argv))
+        self.adopt(job, on_end=on_end)
+        loop.watch(job.pid, job.collect, job.wait)
+        logger.debug("started %s (%s): %s", name, job.title, " ".join(command.argv))
         return job
+
+    def adopt(self, job: Job, *, on_end: OnEnd) -> None:
+        """Take charge of a job of any kind: `wait`, `stop` and `limit` treat it like the programs started here.
+
+        Who watches it calls `job.end(...)`. It does not end with this process.
+        """
+        job.when_ended(lambda: loop.aside(lambda: self._conclude(job, on_end)))
+
+    def limit(self, job: Job, time_limit_s: float) -> Timer:
+        """Have a job ended after some seconds from now; it then counts as failed."""
+
+        def end() -> None:
+            if job.has_ended:
+                return
+            job.fail_because(f"time limit of {time_limit_s:g} s exceeded")
+            self._overdue.append(job)
+            if len(self._overdue) == 1:
+                loop.aside(self._end_overdue)
+
+        return loop.call_later(time_limit_s, end)
 
     def guard_folder(self, folder: Path) -> str:
         """Have a folder deleted when this process ends, whether it still can or not; return the name for `launch`."""
@@ -159,25 +107,39 @@ class Supervisor:
     def wait(self, jobs: Iterable[Job], timeout_s: float | None = None) -> bool:
         """Block until all the jobs have ended; return False when `timeout_s` passed first."""
         waited_for = list(jobs)
-        with self._changed:
-            return self._changed.wait_for(lambda: all(job.is_over for job in waited_for), timeout_s)
+        return self.wait_until(lambda: all(job.is_over for job in waited_for), timeout_s)
 
-    def stop(self, jobs: Iterable[Job], grace_s: float = GRACE_S) -> None:
-        """End the jobs and all their processes; those that have ended are left as they are."""
+    def wait_until(self, is_so: Callable[[], bool], timeout_s: float | None = None) -> bool:
+        """Block until something is so, which is looked at whenever a job is over, and at each `notify`."""
+        with self._changed:
+            return self._changed.wait_for(is_so, timeout_s)
+
+    def notify(self) -> None:
+        """Have those who wait look again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def stop(self, jobs: Iterable[Job], grace_s: float | None = None) -> None:
+        """End the jobs, with all that descends from them; those that have ended are left as they are.
+
+        grace_s: how long they may take before they are forced, in place of each one's own.
+        """
         running = [job for job in jobs if not job.is_over]
         for job in running:
             job.is_cancelled = True
-        self.end({job.mark: job.root for job in running}, grace_s)
-        self.wait(running, timeout_s=GRACE_S)
+        self._cancel(running, grace_s)
+        longest_s = max((job.grace_s if grace_s is None else grace_s for job in running), default=0.0)
+        self.wait(running, timeout_s=longest_s + GRACE_S)
 
     def end(self, roots: Mapping[str, Root | None], grace_s: float = GRACE_S) -> None:
         """End the processes of jobs, whoever started them."""
-        if roots and (left := end_processes(roots, grace_s)):
-            logger.error("processes %s do not end, not even by SIGKILL", ", ".join(map(str, left)))
+        end_marked(roots, grace_s)
 
     def release(self, jobs: Iterable[Job]) -> None:
         """Let the jobs outlive this process, and what they leave behind stay."""
         for job in jobs:
+            if not isinstance(job, ProcessJob):
+                continue
             self._owned.pop(job.mark, None)
             lifeline.release(job.mark)
             if job.scratch is not None:
@@ -188,7 +150,7 @@ class Supervisor:
         running = [job for job in jobs if not job.is_over]
         self.release(running)
         if running:
-            logger.warning("interrupted: left running, to be stopped by hand: %s", names_with_pids(running))
+            logger.warning("interrupted: left running, to be stopped by hand: %s", names_with_titles(running))
 
     def close(self) -> None:
         """End every job that this process owns, services last. Runs by itself at exit."""
@@ -197,27 +159,38 @@ class Supervisor:
         jobs = [job for job in list(self._owned.values()) if not job.is_over]
         programs = [job for job in jobs if not job.is_service]
         if programs:
-            logger.warning("the script has ended: stopping %s", names_with_pids(programs, at_most=8))
+            logger.warning("the script has ended: stopping %s", names_with_titles(programs, at_most=8))
         self.stop(programs)
         self.stop(job for job in jobs if job.is_service)
         # What ended jobs left behind, the guardian finds by their marks.
         lifeline.close()
 
-    def _own(self, job: Job) -> None:
+    def _own(self, job: ProcessJob) -> None:
         if not self._owned:
             # Registered late, so that it runs early: logging still works, and other modules are not yet torn down.
             atexit.unregister(self.close)
             atexit.register(self.close)
         self._owned[job.mark] = job
 
-    def _watch(self, job: Job, on_end: OnEnd) -> None:
-        job.watch()
+    def _cancel(self, jobs: Iterable[Job], grace_s: float | None = None) -> None:
+        by_kind = sorted(jobs, key=lambda job: type(job).__name__)
+        for _, group in itertools.groupby(by_kind, key=type):
+            alike = list(group)
+            alike[0].cancel(alike, grace_s)
+
+    def _end_overdue(self) -> None:
+        # Whoever passes the limit from here on begins a new list.
+        overdue, self._overdue = self._overdue, []
+        self._cancel(job for job in overdue if not job.has_ended)
+
+    def _conclude(self, job: Job, on_end: OnEnd) -> None:
         try:
             on_end(job)
         finally:
             with self._changed:
                 job.is_over = True
-                self._owned.pop(job.mark, None)
+                if isinstance(job, ProcessJob):
+                    self._owned.pop(job.mark, None)
                 self._changed.notify_all()
 
 
@@ -227,49 +200,10 @@ def report_failure(job: Job) -> None:
         logger.error("%s failed: %s; %s", job.name, job.ending, job.last_words)
 
 
-def names_with_pids(jobs: Iterable[Job], at_most: int | None = None) -> str:
-    """Return the jobs as people want them in a message: `producer (pid 4711), trainer (pid 4712)`."""
-    names = [f"{job.name} (pid {job.pid})" for job in jobs]
-    more = f" and {len(names) - at_most} more" if at_most and len(names) > at_most else ""
-    return ", ".join(names[:at_most]) + more
-
-
 def was_interrupted() -> bool:
     """Tell whether this process is ending because of an interrupt (Ctrl-C) that nobody caught."""
     kind = getattr(sys, "last_type", None)
     return isinstance(kind, type) and issubclass(kind, KeyboardInterrupt)
-
-
-def _start(command: Command, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
-    command.folder.mkdir(parents=True, exist_ok=True)
-    for file in (command.out, command.err):
-        file.parent.mkdir(parents=True, exist_ok=True)
-    keep_earlier(command.out, command.err)
-    with contextlib.ExitStack() as stack:
-        # To append: whoever writes to the same file beside the program does not overwrite its lines.
-        out, err = (stack.enter_context(open(file, "ab")) for file in (command.out, command.err))
-        return subprocess.Popen(
-            command.argv,
-            cwd=command.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            # Its own session: the terminal's Ctrl-C goes to this process alone, which then decides.
-            start_new_session=True,
-        )
-
-
-def _marked(environment: Mapping[str, str], mark: str, detach: bool) -> dict[str, str]:
-    outer = None if detach else os.environ.get(MARK_VARIABLE)
-    return {**environment, MARK_VARIABLE: f"{outer}/{mark}" if outer else mark}
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 supervisor = Supervisor()
