@@ -1,6 +1,7 @@
-"""One real server for all tests, and a client of it that finds an empty database."""
+"""One real server for all tests, and a client of it that finds an empty database; one Slurm, too."""
 
 import pytest
+from slurm import LocalSlurm, need_slurm
 
 from smartml import Client, Orchestrator
 
@@ -22,3 +23,20 @@ def client(server, monkeypatch):
     with Client() as made:
         made.database.command("FLUSHALL")
         yield made
+
+
+@pytest.fixture(scope="session")
+def shared_slurm(tmp_path_factory):
+    """A running Slurm of four nodes, shared by the whole session."""
+    need_slurm()
+    with LocalSlurm(tmp_path_factory.mktemp("slurm")) as slurm:
+        yield slurm
+
+
+@pytest.fixture
+def slurm(shared_slurm, monkeypatch):
+    """A Slurm with nothing to do, which also is the one that commands started by the test find."""
+    for name, value in shared_slurm.environment.items():
+        monkeypatch.setenv(name, value)
+    yield shared_slurm
+    shared_slurm.repair()
