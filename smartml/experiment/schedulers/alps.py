@@ -3,13 +3,12 @@
 Options as in aprun(1) of the Cray Linux Environment.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 from smartml.errors import UnsupportedError
-from smartml.experiment.schedulers.containers import Container
-from smartml.experiment.schedulers.options import OptionValue, seconds_text, short_and_long
-from smartml.experiment.schedulers.programs import EnvValue, assignments
+from smartml.experiment.schedulers.options import seconds_text, short_and_long
+from smartml.experiment.schedulers.programs import assignments
 from smartml.experiment.schedulers.settings import LauncherSettings, Placement, RunSettings
 
 
@@ -32,16 +31,6 @@ class AprunSettings(LauncherSettings):
     }
     reserved_run_args = frozenset({"wdir"})
     hands_on_environment = True
-
-    def __init__(
-        self,
-        exe: str,
-        exe_args: str | Sequence[str] | None = None,
-        run_args: Mapping[str, OptionValue] | None = None,
-        env_vars: Mapping[str, EnvValue] | None = None,
-        container: Container | None = None,
-    ) -> None:
-        super().__init__(exe, exe_args, self.command_name, run_args, env_vars, container)
 
     def set_verbose_launch(self, verbose: bool) -> None:
         """Let `aprun` tell all it does, or no more."""

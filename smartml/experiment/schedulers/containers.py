@@ -3,13 +3,13 @@
 Options as in https://apptainer.org/docs/user/main/cli/apptainer_exec.html.
 """
 
-import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError
+from smartml.experiment.schedulers.programs import split_words
 
 # Folders of the host to see inside: one, several, or host -> inside, where None means the same place.
 Mounts = str | Sequence[str] | Mapping[str, str | None]
@@ -39,7 +39,7 @@ class Container:
             raise ArgumentValueError("image of a container must name a file or a URL, got ''")
         if not self.commands:
             raise ArgumentTypeError("Container says nothing of how it is run: use Singularity or Apptainer")
-        _words("args", self.args)
+        split_words(self.args, "args of a container")
         self.binds()
 
     @property
@@ -50,11 +50,11 @@ class Container:
     def binds(self) -> list[str]:
         """Return the mounts as the command takes them: `host` or `host:inside`."""
         if isinstance(self.mount, Mapping):
-            _words("mount", list(self.mount))
-            _words("mount", [inside for inside in self.mount.values() if inside is not None])
+            split_words(list(self.mount), "mount of a container")
+            split_words([inside for inside in self.mount.values() if inside is not None], "mount of a container")
             return [f"{host}:{inside}" if inside else host for host, inside in self.mount.items()]
         several = [self.mount] if isinstance(self.mount, str) else self.mount
-        return [bind for bind in _words("mount", several) if bind]
+        return [bind for bind in split_words(several, "mount of a container") if bind]
 
     def container_cmds(self, default_working_directory: str = "") -> list[str]:
         """Return the words that stand before the program."""
@@ -65,7 +65,7 @@ class Container:
         return [
             *(self.runtime, "exec"),
             *(("--pwd", folder) if folder else ()),
-            *_words("args", self.args),
+            *split_words(self.args, "args of a container"),
             *(("--bind", ",".join(binds)) if binds else ()),
             self.image,
         ]
@@ -83,14 +83,3 @@ class Apptainer(Container):
     """Run a program by `apptainer exec`, or by `singularity` where only that is there."""
 
     commands: ClassVar[tuple[str, ...]] = ("apptainer", "singularity")
-
-
-def _words(setting: str, given: object) -> list[str]:
-    if isinstance(given, str):
-        try:
-            return shlex.split(given)
-        except ValueError as error:
-            raise ArgumentValueError(f"{setting} of a container, {given!r}: {error}; give a list of words") from error
-    if not isinstance(given, Sequence) or not all(isinstance(word, str) for word in given):
-        raise ArgumentTypeError(f"{setting} of a container must be a str or a list of str, got {given!r}")
-    return list(given)

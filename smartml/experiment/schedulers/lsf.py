@@ -40,7 +40,7 @@ class JsrunSettings(LauncherSettings):
         env_vars: Mapping[str, EnvValue] | None = None,
         container: Container | None = None,
     ) -> None:
-        super().__init__(exe, exe_args, self.command_name, run_args, env_vars, container)
+        super().__init__(exe, exe_args, run_args, env_vars, container)
         # How the resource set of this program is asked for in an ERF file.
         self.erf_sets: dict[str, str] = {"host": "*", "cpu": "*", "gpu": "*"}
         self.mpmd_preamble_lines: list[str] = []

@@ -23,7 +23,7 @@ class MpiSettings(LauncherSettings):
     """What the run settings of all MPI commands have in common.
 
     With `fail_if_missing_exec=False` a command that is not there is no error, to describe what another machine runs.
-    Raises ProgramNotFoundError.
+    Raises ProgramNotFoundError, and UnsupportedError when the command is only Slurm's wrapper around `srun`.
     """
 
     options: ClassVar[Mapping[str, str]] = {
@@ -52,14 +52,19 @@ class MpiSettings(LauncherSettings):
         container: Container | None = None,
     ) -> None:
         found = shutil.which(self.command_name)
+        # By this name it speaks of itself, whatever it is called by; MPICH's help, too, has the word Slurm.
+        is_wrapper = found is not None and "mpiexec.slurm" in _help_of(found)
+        if is_wrapper and fail_if_missing_exec:
+            raise UnsupportedError(f"{found} is Slurm's wrapper, which takes other options: use run_command='srun'")
         if found is None and fail_if_missing_exec:
             raise ProgramNotFoundError(
                 f"{self.command_name!r} is not found in the PATH: install an MPI (`pip install mpich`), or describe "
                 "another machine by fail_if_missing_exec=False"
             )
-        if found is None:
+        self._is_here = found is not None and not is_wrapper
+        if not self._is_here:
             logger.warning("%r is not found in the PATH: it must be where this is to run", self.command_name)
-        super().__init__(exe, exe_args, self.command_name, run_args, env_vars, container)
+        super().__init__(exe, exe_args, run_args, env_vars, container)
 
     def set_broadcast(self, dest_path: str | None = None) -> None:
         """Copy the program to the nodes before it runs; where to cannot be told."""
@@ -90,6 +95,9 @@ class MpiSettings(LauncherSettings):
             words += [":", *part.format_run_args(), *variables, *part.program(placement.folder)]
         return words
 
+    def _find_run_command(self, command: str) -> str:
+        return super()._find_run_command(command) if self._is_here else command
+
     def _walltime(self, walltime: str) -> str:
         return seconds_text(walltime)
 
@@ -107,16 +115,9 @@ class OrterunSettings(MpiSettings):
 
 
 class MpiexecSettings(MpiSettings):
-    """Run a program by `mpiexec`. Raises UnsupportedError when that is only Slurm's wrapper around `srun`."""
+    """Run a program by `mpiexec`."""
 
     command_name = "mpiexec"
-
-    def _find_run_command(self, command: str) -> str:
-        found = super()._find_run_command(command)
-        # By this name it speaks of itself, whatever it is called by; MPICH's help, too, has the word Slurm.
-        if found != command and "mpiexec.slurm" in _help_of(found):
-            raise UnsupportedError(f"{found} is Slurm's wrapper, which takes other options: use run_command='srun'")
-        return found
 
 
 def _help_of(command: str) -> str:

@@ -25,18 +25,21 @@ def find_program(exe: str) -> str:
     return os.path.abspath(found)
 
 
-def split_words(args: str | Sequence[str] | None) -> list[str]:
-    """Return arguments as words; a str is split as a shell would. Raises ArgumentTypeError, ArgumentValueError."""
-    if args is None:
+def split_words(words: object, setting: str = "arguments") -> list[str]:
+    """Return words that are given as a list, or as one str, which is split as a shell would.
+
+    `setting` says in messages what they are. Raises ArgumentTypeError, ArgumentValueError.
+    """
+    if words is None:
         return []
-    if isinstance(args, str):
+    if isinstance(words, str):
         try:
-            return shlex.split(args)
+            return shlex.split(words)
         except ValueError as error:
-            raise ArgumentValueError(f"arguments {args!r}: {error}; give a list of words instead") from error
-    if not isinstance(args, Sequence) or not all(isinstance(word, str) for word in args):
-        raise ArgumentTypeError(f"arguments must be a str or a list of str, got {args!r}")
-    return list(args)
+            raise ArgumentValueError(f"{setting}, {words!r}: {error}; give a list of words instead") from error
+    if not isinstance(words, Sequence) or not all(isinstance(word, str) for word in words):
+        raise ArgumentTypeError(f"{setting} must be a str or a list of str, got {words!r}")
+    return list(words)
 
 
 def _why_not_found(exe: str) -> str:

@@ -288,6 +288,16 @@ class LauncherSettings(RunSettings):
     # The run command; looked up on the PATH, and taken as it is where it is not there, to describe another machine.
     command_name: ClassVar[str]
 
+    def __init__(
+        self,
+        exe: str,
+        exe_args: str | Sequence[str] | None = None,
+        run_args: Mapping[str, OptionValue] | None = None,
+        env_vars: Mapping[str, EnvValue] | None = None,
+        container: Container | None = None,
+    ) -> None:
+        super().__init__(exe, exe_args, self.command_name, run_args, env_vars, container)
+
     def _find_run_command(self, command: str) -> str:
         return shutil.which(command) or command
 

@@ -61,7 +61,7 @@ class SrunSettings(LauncherSettings):
         alloc: str | int | None = None,
         container: Container | None = None,
     ) -> None:
-        super().__init__(exe, exe_args, self.command_name, run_args, env_vars, container)
+        super().__init__(exe, exe_args, run_args, env_vars, container)
         self.alloc = None if alloc is None else str(alloc)
 
     def set_het_group(self, het_group: Iterable[int]) -> None:

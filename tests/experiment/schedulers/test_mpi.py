@@ -16,7 +16,8 @@ from smartml.experiment.schedulers.pals import PalsMpiexecSettings
 KINDS = {"mpirun": MpirunSettings, "mpiexec": MpiexecSettings, "orterun": OrterunSettings}
 
 # The folder of an MPI for the whole run of tests, before a test hides it.
-REAL = shutil.which("mpirun")
+# That of the environment first: a machine may have Slurm's wrapper by this name.
+REAL = shutil.which("mpirun", path=os.path.dirname(sys.executable)) or shutil.which("mpirun")
 
 
 def mpi(kind=MpirunSettings, exe="echo", exe_args=("hi there", "b"), **options):
