@@ -30,7 +30,10 @@ SmartMLError
 │   └── ShardFormatError (ValueError)     a stored shard or value is damaged: write it again, or delete it
 └── ExperimentError                       what an experiment describes and starts
     ├── LaunchError                       a program could not be started: fix the command
-    │   └── ProgramNotFoundError (FileNotFoundError)  no such program: fix its name, or the PATH
+    │   ├── ProgramNotFoundError (FileNotFoundError)  no such program: fix its name, or the PATH
+    │   ├── SubmissionError               a batch system did not take a job: its own words say why
+    │   └── AllocationError               there is no allocation, or none was given: ask for one, or for less
+    ├── SchedulerError                    a batch system does not answer, or not as it should: ask again later
     ├── PathNotFoundError (FileNotFoundError)  a file or folder that was named is not there: fix its path
     ├── PathExistsError (FileExistsError) a file or folder is in the way: remove it, or take another name
     ├── PlacementError (OSError)          a file cannot be put into a program's folder: the message says why
@@ -170,6 +173,18 @@ class LaunchError(ExperimentError):
 
 class ProgramNotFoundError(LaunchError, FileNotFoundError):
     """A program is not on the PATH, or not where its path says, or not executable."""
+
+
+class SubmissionError(LaunchError):
+    """A batch system did not take a job, or did not say which job it took."""
+
+
+class AllocationError(LaunchError):
+    """A batch system gave no nodes, or this process runs on none that it was given."""
+
+
+class SchedulerError(ExperimentError):
+    """A command of a batch system does not answer, or what it prints is not understood."""
 
 
 class PathNotFoundError(ExperimentError, FileNotFoundError):

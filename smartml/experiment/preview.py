@@ -190,7 +190,8 @@ def _program_lines(model: Model, launcher: str, addresses: Addresses, is_batch: 
 
 def _batch_lines(entity: Model | Ensemble, settings: BatchSettings, addresses: Addresses) -> list[str]:
     file, text = batch_job(entity, settings, addresses)
-    return [f"Command: {shlex.join(settings.submit_command(str(file)))}", f"Script: {file}", *_indented(text)]
+    command = shlex.join(settings.submit_command(str(file))) + (f" < {file}" if settings.reads_script else "")
+    return [f"Command: {command}", f"Script: {file}", *_indented(text)]
 
 
 def _indented(text: str) -> list[str]:

@@ -79,8 +79,10 @@ def test_a_batch_ensemble_is_shown_as_its_script(tmp_path):
     assert f"--parsable {tmp_path}/ens/ens.sh\nScript: {tmp_path}/ens/ens.sh\n    #!/bin/bash\n" in text
     assert f"    #SBATCH --output={tmp_path}/ens/ens.out\n" in text
     for member in ensemble:
-        assert f"    cd {member.path} && {settings.run_command} --output {member.path}/{member.name}.out" in text
-        assert f"--job-name {member.name} --export ALL,SSKEYOUT={member.name} {settings.exe[0]} &\n" in text
+        step = f"{settings.run_command} --output {member.path}/{member.name}.out"
+        assert f"    (begin {member.name}; cd {member.path} && {step}" in text
+        ending = f'{settings.exe[0]}; end {member.name} "$?") &\n'
+        assert f"--job-name {member.name} --export ALL,SSKEYOUT={member.name} {ending}" in text
     # The script is all that is run.
     assert text.count("Command: ") == 1
 
@@ -103,14 +105,15 @@ def test_every_launcher_shows_its_command(launcher, tmp_path):
     assert line.split()[1].endswith(command or "true")
 
 
-@pytest.mark.parametrize(("launcher", "submit"), [("slurm", "sbatch --parsable"), ("pbs", "qsub"), ("lsf", "bsub")])
-def test_a_batch_model_has_output_beside_that_of_its_job(launcher, submit, tmp_path):
+@pytest.mark.parametrize(("launcher", "before"), [("slurm", "--parsable "), ("pbs", ""), ("lsf", "< ")])
+def test_a_batch_model_has_output_beside_that_of_its_job(launcher, before, tmp_path):
     exp = Experiment("exp", tmp_path, launcher=launcher)
     settings = exp.create_run_settings("true", run_command=None)
-    text = exp.preview(exp.create_model("model", settings, batch_settings=exp.create_batch_settings()))
-    assert f"Command: {submit} {tmp_path}/model/model.sh" in text
+    batch = exp.create_batch_settings()
+    text = exp.preview(exp.create_model("model", settings, batch_settings=batch))
+    assert f"Command: {batch.batch_cmd} {before}{tmp_path}/model/model.sh\n" in text
     assert f"{tmp_path}/model/model.job.out\n" in text
-    assert f"true > {tmp_path}/model/model.out 2> {tmp_path}/model/model.err &\n" in text
+    assert f'true > {tmp_path}/model/model.out 2> {tmp_path}/model/model.err; end model "$?") &\n' in text
 
 
 def test_the_file_of_several_programs_is_shown(tmp_path):

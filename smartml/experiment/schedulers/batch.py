@@ -6,14 +6,28 @@ import shlex
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError
-from smartml.experiment.schedulers.options import OptionValue
+from smartml.experiment.schedulers.options import OptionValue, count
 from smartml.experiment.schedulers.programs import assignments
 from smartml.experiment.schedulers.settings import Placement, RunSettings
 
 logger = logging.getLogger(__name__)
+
+# The value of a resource: `-l name=value`.
+Resource = str | int
+
+# What becomes of each program is noted in a file of its name: its exit code, whatever the batch system remembers. One
+# that has ended does not run again when the system begins the job anew.
+_NOTES = """\
+codes={codes}
+mkdir -p "$codes"
+begin() {{ [ ! -e "$codes/$1" ] || exit "$(cat "$codes/$1")"; }}
+end() {{ echo "$2" > "$codes/.$1" && mv "$codes/.$1" "$codes/$1"; exit "$2"; }}
+"""
 
 # Ends with the code of a member that failed, where SmartSim's script forgets it.
 _ENDING = """\
@@ -31,6 +45,13 @@ class BatchSettings(ABC):
     # Options that smartml sets itself.
     reserved_batch_args: ClassVar[frozenset[str]] = frozenset()
     shebang = "#!/bin/bash"
+    # Is the script handed in on the standard input?
+    reads_script: ClassVar[bool] = False
+    # What is the index of a task of a job array in its script, and in the path of an output file.
+    task_variable: ClassVar[str]
+    task_in_path: ClassVar[str]
+    # The index of the first task.
+    first_task: ClassVar[int] = 0
 
     def __init__(
         self,
@@ -47,6 +68,9 @@ class BatchSettings(ABC):
         for name, value in (batch_args or {}).items():
             self._set_batch_arg(name, value)
         self._preamble: list[str] = []
+        self.is_array = False
+        # How many tasks of the array may run at the same time; None for as many as there is room for.
+        self.tasks_at_once: int | None = None
         # In this order: it is that of the lines in the script. Empty values stand for those that are not given.
         if nodes:
             self.set_nodes(nodes)
@@ -80,6 +104,15 @@ class BatchSettings(ABC):
             raise ArgumentTypeError(f"a preamble must be a str or a list of str, got {lines!r}")
         self._preamble += several
 
+    def set_array(self, at_once: int | None = None) -> None:
+        """Run each member of an ensemble as a task of one job array, and not all side by side in one job.
+
+        What is asked for, nodes and time among others, is then for each member. Members wait and run independently of
+        each other, `at_once` of them at most at the same time.
+        """
+        self.tasks_at_once = None if at_once is None else count("at_once", at_once)
+        self.is_array = True
+
     @abstractmethod
     def set_nodes(self, num_nodes: int) -> None:
         """Set the number of nodes."""
@@ -105,23 +138,43 @@ class BatchSettings(ABC):
         """Return the options, each as it stands in the script."""
 
     @abstractmethod
-    def header(self, placement: Placement) -> list[str]:
-        """Return all options of the job, each as it stands in the script."""
+    def header(self, placement: Placement, tasks: int = 0) -> list[str]:
+        """Return all options of the job, each as it stands in the script; `tasks` is the size of a job array."""
 
     def submit_command(self, script: str) -> list[str]:
         """Return the words that hand the script in."""
-        return [self.batch_cmd, script]
+        return [self.batch_cmd, *([] if self.reads_script else [script])]
 
     def script(self, placement: Placement, members: Sequence[tuple[RunSettings, Placement]]) -> str:
-        """Return the script that runs the members side by side.
+        """Return the script that runs the members side by side, or each in a task of its own.
 
         It ends with them, and fails when one of them does. `placement` is that of the job itself.
         """
-        lines = [self.shebang, "", *(f"{self.directive} {option}" for option in self.header(placement))]
-        lines += [*self._preamble, ""]
-        for settings, place in members:
-            lines += [member_line(settings, place) + " &", "pids+=($!)"]
+        tasks = len(members) if self.has_tasks(len(members)) else 0
+        options = self.header(self._task_placement(placement) if tasks else placement, tasks)
+        lines = [self.shebang, "", *(f"{self.directive} {option}" for option in options), *self._preamble, ""]
+        lines.append(_NOTES.format(codes=shlex.quote(codes_folder(placement))))
+        commands = [[f"{member_line(settings, place)} &", "pids+=($!)"] for settings, place in members]
+        if tasks:
+            lines.append(f'case "{self.task_variable}" in')
+            for index, command in enumerate(commands, self.first_task):
+                lines += [f"{index})", *command, ";;"]
+            lines.append("esac")
+        else:
+            lines += [line for command in commands for line in command]
         return "\n".join([*lines, "", _ENDING])
+
+    def has_tasks(self, members: int) -> bool:
+        """Tell whether so many members run as a job array; no system has one of a single task."""
+        return self.is_array and members > 1
+
+    def _task_placement(self, placement: Placement) -> Placement:
+        def own(file: str) -> str:
+            path = Path(file)
+            return str(path.with_name(f"{path.stem}_{self.task_in_path}.job{path.suffix}"))
+
+        # Each task has files of its own, named as the members that an ensemble makes are.
+        return replace(placement, out=own(placement.out), err=own(placement.err))
 
     def _set_batch_arg(self, name: str, value: OptionValue) -> None:
         if not isinstance(name, str):
@@ -140,6 +193,11 @@ class BatchSettings(ABC):
         return {name: value for name, value in cleaned.items() if name not in self.reserved_batch_args}
 
 
+def codes_folder(placement: Placement) -> str:
+    """Return the folder of a job that gets the exit codes of its programs, each in a file of its name."""
+    return str(Path(placement.folder) / f"{placement.name}.codes")
+
+
 def member_line(settings: RunSettings, placement: Placement) -> str:
     """Return the line of a script that runs one program in its folder, with its variables and its output files.
 
@@ -152,7 +210,48 @@ def member_line(settings: RunSettings, placement: Placement) -> str:
     line = f"cd {shlex.quote(placement.folder)} && {shlex.join(words)}"
     if not settings.writes_output:
         line += f" > {shlex.quote(placement.out)} 2> {shlex.quote(placement.err)}"
-    return line
+    name = shlex.quote(placement.name)
+    return f'(begin {name}; {line}; end {name} "$?")'
+
+
+class Resources:
+    """What a job of a `qsub` asks for by `-l name=value`; a base of the batch settings that do."""
+
+    def __init__(self, resources: Mapping[str, Resource] | None) -> None:
+        self._resources: dict[str, Resource] = {}
+        self.resources = resources or {}
+
+    @property
+    def resources(self) -> dict[str, Resource]:
+        """The resources asked for, by name."""
+        return dict(self._resources)
+
+    @resources.setter
+    def resources(self, resources: Mapping[str, Resource]) -> None:
+        self._resources = {}
+        for name, value in resources.items():
+            self.set_resource(name, value)
+
+    def set_resource(self, resource_name: str, value: Resource) -> None:
+        """Ask for a resource: `-l name=value`."""
+        if not isinstance(resource_name, str):
+            raise ArgumentTypeError(f"the name of a resource must be a str, got {resource_name!r}")
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise ArgumentTypeError(f"resource {resource_name!r} must be a str or an int, got {value!r}")
+        self._resources[resource_name] = value
+
+
+def resource_options(resources: Mapping[str, Resource]) -> list[str]:
+    """Return resources as they stand in a script."""
+    return [f"-l {name}={directive_value(name, value)}" for name, value in resources.items()]
+
+
+def qsub_options(options: Mapping[str, OptionValue]) -> list[str]:
+    """Return the other options of a `qsub`, each with its value. Raises ArgumentValueError where one has none."""
+    for name, value in options.items():
+        if value is None or value == "":
+            raise ArgumentValueError(f"a qsub has no option without a value: batch argument {name!r} needs one")
+    return [f"-{name} {directive_value(name, value)}" for name, value in options.items()]
 
 
 def qsub_placement(placement: Placement) -> list[str]:

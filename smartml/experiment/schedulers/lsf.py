@@ -1,20 +1,30 @@
-"""LSF: run settings of `jsrun`, batch settings and script text of `bsub`.
+"""LSF: run settings of `jsrun`, batch settings and script text of `bsub`, and what `bjobs` says of jobs.
 
 Options as in https://www.ibm.com/docs/en/spectrum-lsf/10.1.0 (bsub) and
 https://www.ibm.com/docs/en/spectrum-lsf/10.1.0?topic=jsm-jsrun (jsrun and its ERF files).
 """
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from smartml.errors import ArgumentTypeError, ArgumentValueError, UnsupportedError
+from smartml.errors import ArgumentTypeError, ArgumentValueError, SchedulerError, UnsupportedError
 from smartml.experiment.schedulers.batch import BatchSettings, directive_value
+from smartml.experiment.schedulers.batch_system import (
+    Answer,
+    BatchSystem,
+    HostsSource,
+    JobState,
+    found_id,
+    shell_code,
+)
 from smartml.experiment.schedulers.containers import Container
 from smartml.experiment.schedulers.options import OptionValue, check_walltime, count, names, short_and_long
 from smartml.experiment.schedulers.programs import EnvValue
 from smartml.experiment.schedulers.settings import LauncherSettings, Placement, RunSettings
+from smartml.experiment.states import Status
 
 
 class JsrunSettings(LauncherSettings):
@@ -146,6 +156,11 @@ class BsubBatchSettings(BatchSettings):
 
     directive = "#BSUB"
     reserved_batch_args = frozenset({"J", "o", "e", "W", "P"})
+    # Of a script that is an argument LSF reads no options, unless the site has set LSB_BSUB_PARSE_SCRIPT.
+    reads_script = True
+    task_variable = "$LSB_JOBINDEX"
+    task_in_path = "%I"
+    first_task = 1
 
     def __init__(
         self,
@@ -215,16 +230,96 @@ class BsubBatchSettings(BatchSettings):
             f"-{name}" if name in bare else f"-{name} {directive_value(name, value)}" for name, value in options.items()
         ]
 
-    def header(self, placement: Placement) -> list[str]:
+    def header(self, placement: Placement, tasks: int = 0) -> list[str]:
         """Return the options of the job: its time, project and name, where it writes, and what it asks for."""
+        at_once = f"%{self.tasks_at_once}" if self.tasks_at_once else ""
+        name = f"{placement.job_name}[1-{tasks}]{at_once}" if tasks else placement.job_name
         return [
             *([f"-W {self.walltime}"] if self.walltime else []),
             *([f"-P {directive_value('P', self.project)}"] if self.project else []),
-            f"-J {directive_value('J', placement.job_name)}",
+            f"-J {directive_value('J', name)}",
             f"-o {directive_value('o', placement.out)}",
             f"-e {directive_value('e', placement.err)}",
             *self.format_batch_args(),
         ]
+
+
+# States as in bjobs(1), "STAT"; all others are failures. `UNKWN`: its host does not answer, which may pass.
+_STATES = {
+    **dict.fromkeys(("PEND", "PROV", "WAIT"), Status.STATUS_QUEUED),
+    **dict.fromkeys(("RUN", "UNKWN", "ZOMBI"), Status.STATUS_RUNNING),
+    **dict.fromkeys(("PSUSP", "USUSP", "SSUSP"), Status.STATUS_PAUSED),
+    "DONE": Status.STATUS_COMPLETED,
+}
+
+# How the reason begins where someone ended the job: the owner or an administrator, with bkill.
+_KILLED = ("TERM_OWNER", "TERM_FORCE_OWNER", "TERM_ADMIN", "TERM_FORCE_ADMIN", "TERM_PRE_EXEC_OWNER")
+
+_FIELDS = ("jobid", "jobindex", "stat", "exit_code", "exit_reason", "exec_host")
+
+
+class Lsf(BatchSystem):
+    """The commands of LSF from 9.1 on."""
+
+    title = "LSF"
+    first_index = 1
+    unreached = r"LSF is down|cannot connect|Connection refused|is not responding|try later"
+
+    def parse_submission(self, answer: Answer) -> str:
+        """Return the id in `Job <17> is submitted to queue <normal>.` Raises SchedulerError."""
+        return found_id(self.title, answer, r"Job <(\d+)> is submitted")
+
+    def task_id(self, job_id: str, index: int) -> str:
+        """Return the id of one task: `17[3]`."""
+        return f"{job_id}[{index}]"
+
+    def query_command(self, job_ids: Sequence[str], arrays: bool) -> list[str]:
+        """Return the words that ask for all these jobs at once, ended ones too, each task of an array on its own."""
+        return ["bjobs", "-a", "-noheader", "-o", f"{' '.join(_FIELDS)} delimiter='|'", *job_ids]
+
+    def parse_query(self, answer: Answer) -> dict[str, JobState]:
+        """Return the jobs that `bjobs` lists, which are those that ended within the hour (CLEAN_PERIOD), too."""
+        # It fails when it does not know one of the jobs, and lists the others.
+        if answer.code and not re.search(r"is not found|No .*job found", answer.err):
+            raise SchedulerError(f"bjobs does not answer: {answer.text}")
+        found = {}
+        for line in answer.out.splitlines():
+            job, index, state, code, reason, hosts = line.split("|")[: len(_FIELDS)]
+            # The id of a task has its index in it, or not, as the site's release has it.
+            job = job.partition("[")[0]
+            key = self.task_id(job, int(index)) if index.isdigit() and int(index) else job
+            found[key] = _state(state, code, reason, hosts)
+        return found
+
+    def cancel_commands(self, ids: Sequence[str]) -> list[list[str]]:
+        """Return the command that ends jobs: SIGINT, SIGTERM, and SIGKILL after the site's JOB_TERMINATE_INTERVAL."""
+        return [["bkill", *ids]]
+
+    def kill_commands(self, ids: Sequence[str]) -> list[list[str]]:
+        """Return the command that kills jobs."""
+        return [["bkill", "-s", "KILL", *ids]]
+
+    def allocation_hosts(self, environment: Mapping[str, str]) -> HostsSource | None:
+        """Return the file of hosts, one for each slot, or the variable that lists them so."""
+        if file := environment.get("LSB_DJOB_HOSTFILE"):
+            return HostsSource(file=file)
+        hosts = environment.get("LSB_HOSTS")
+        return HostsSource(text="\n".join(hosts.split())) if hosts else None
+
+
+def _state(state: str, code: str, reason: str, hosts: str) -> JobState:
+    # `2*n1:n2`: how many slots on which host.
+    names = dict.fromkeys(part.rpartition("*")[2] for part in hosts.split(":") if part != "-")
+    where, said = ",".join(names), "" if reason == "-" else reason
+    if (known := _STATES.get(state)) is not None:
+        is_ended = known is Status.STATUS_COMPLETED
+        words = state if state in ("UNKWN", "ZOMBI") else ""
+        return JobState(known, 0 if is_ended else None, words, where, is_ending=state == "ZOMBI")
+    status = Status.STATUS_CANCELLED if said.startswith(_KILLED) else Status.STATUS_FAILED
+    return JobState(status, shell_code(int(code)) if code.isdigit() else None, said, where)
+
+
+LSF = Lsf()
 
 
 def _erf_file(placement: Placement) -> str:

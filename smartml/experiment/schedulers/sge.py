@@ -1,24 +1,47 @@
-"""Grid Engine (SGE): batch settings and script text of its `qsub`.
+"""Grid Engine (SGE): batch settings and script text of its `qsub`, and what `qstat` and `qacct` say of jobs.
 
 Options as in qsub(1) of Grid Engine, https://gridscheduler.sourceforge.net/htmlman/htmlman1/qsub.html.
 """
 
+import getpass
+import re
 from collections.abc import Mapping, Sequence
+from xml.etree import ElementTree
 
-from smartml.errors import ArgumentTypeError, ArgumentValueError, UnsupportedError
-from smartml.experiment.schedulers.batch import BatchSettings, directive_value, qsub_placement
+from smartml.errors import ArgumentValueError, SchedulerError, UnsupportedError
+from smartml.experiment.schedulers.batch import (
+    BatchSettings,
+    Resources,
+    directive_value,
+    qsub_options,
+    qsub_placement,
+    resource_options,
+)
+from smartml.experiment.schedulers.batch_system import (
+    Answer,
+    BatchSystem,
+    HostsSource,
+    JobState,
+    found_id,
+    shell_code,
+)
 from smartml.experiment.schedulers.options import OptionValue, check_walltime, count
 from smartml.experiment.schedulers.settings import Placement
+from smartml.experiment.states import Status
 
 # What can be done to a context variable: add, set, delete.
 _ACTIONS = ("ac", "sc", "dc")
 
 
-class SgeQsubBatchSettings(BatchSettings):
+class SgeQsubBatchSettings(Resources, BatchSettings):
     """Describe a job of Grid Engine, which gives CPUs of a parallel environment (`pe_type`), not nodes."""
 
     directive = "#$"
-    reserved_batch_args = frozenset({"o", "e", "N"})
+    # An array is asked for by `set_array`.
+    reserved_batch_args = frozenset({"o", "e", "N", "t", "tc"})
+    task_variable = "$SGE_TASK_ID"
+    task_in_path = "$TASK_ID"
+    first_task = 1
 
     def __init__(
         self,
@@ -30,33 +53,12 @@ class SgeQsubBatchSettings(BatchSettings):
         resources: Mapping[str, str | int] | None = None,
         batch_args: Mapping[str, OptionValue] | None = None,
     ) -> None:
-        self._resources: dict[str, str | int] = {}
+        Resources.__init__(self, resources)
         self._context: list[str] = []
         self._ncpus = None if ncpus is None else count("ncpus", ncpus)
         self._pe_type = pe_type
         self.set_shebang(shebang)
-        for name, value in (resources or {}).items():
-            self.set_resource(name, value)
-        super().__init__("qsub", batch_args, time=time, account=account)
-
-    @property
-    def resources(self) -> dict[str, str | int]:
-        """The resources asked for, by name."""
-        return dict(self._resources)
-
-    @resources.setter
-    def resources(self, resources: Mapping[str, str | int]) -> None:
-        self._resources = {}
-        for name, value in resources.items():
-            self.set_resource(name, value)
-
-    def set_resource(self, resource_name: str, value: str | int) -> None:
-        """Ask for a resource: `-l name=value`."""
-        if not isinstance(resource_name, str):
-            raise ArgumentTypeError(f"the name of a resource must be a str, got {resource_name!r}")
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            raise ArgumentTypeError(f"resource {resource_name!r} must be a str or an int, got {value!r}")
-        self._resources[resource_name] = value
+        BatchSettings.__init__(self, "qsub", batch_args, time=time, account=account)
 
     def set_shebang(self, shebang: str) -> None:
         """Set the first line of the script; the rest of it is written for bash."""
@@ -131,13 +133,101 @@ class SgeQsubBatchSettings(BatchSettings):
             raise ArgumentValueError(f"ncpus ({self._ncpus}) and pe_type ({self._pe_type}) belong together: set both")
         options = [] if self._ncpus is None else [f"-pe {self._pe_type} {self._ncpus}"]
         options += self._context
-        options += [f"-l {name}={directive_value(name, value)}" for name, value in self._resources.items()]
-        for name, value in self._options().items():
-            if value is None or value == "":
-                raise ArgumentValueError(f"batch argument {name!r} needs a value")
-            options.append(f"-{name} {directive_value(name, value)}")
-        return options
+        return [*options, *resource_options(self.resources), *qsub_options(self._options())]
 
-    def header(self, placement: Placement) -> list[str]:
+    def header(self, placement: Placement, tasks: int = 0) -> list[str]:
         """Return the options of the job: where it writes, its name, that it gets our variables, what it asks for."""
-        return [*qsub_placement(placement), *self.format_batch_args()]
+        array = [f"-t 1-{tasks}", *([f"-tc {self.tasks_at_once}"] if self.tasks_at_once else [])] if tasks else []
+        # A queue gives the script to a shell of its own choice otherwise, whatever its first line says.
+        shell = [] if "S" in self._options() else ["-S /bin/bash"]
+        return [*qsub_placement(placement), *shell, *array, *self.format_batch_args()]
+
+
+class GridEngine(BatchSystem):
+    """The commands of Grid Engine; `qacct` is asked for what has left the queue, and may know nothing.
+
+    States as in qstat(1): letters that stand beside each other.
+    """
+
+    title = "Grid Engine"
+    first_index = 1
+    unreached = r"unable to contact qmaster|can't connect to|Connection refused|commlib error"
+
+    def parse_submission(self, answer: Answer) -> str:
+        """Return the id in `Your job 17 ("name") has been submitted`. Raises SchedulerError."""
+        return found_id(self.title, answer, r"Your job(?:-array)? (\d+)(?:\.\S+)? \(.*has been submitted")
+
+    def task_id(self, job_id: str, index: int) -> str:
+        """Return the id of one task: `17.3`."""
+        return f"{job_id}.{index}"
+
+    def query_command(self, job_ids: Sequence[str], arrays: bool) -> list[str]:
+        """Return the words that ask for all jobs of this user, each task of an array on its own."""
+        return ["qstat", "-xml", "-g", "d", "-u", getpass.getuser()]
+
+    def parse_query(self, answer: Answer) -> dict[str, JobState]:
+        """Return the jobs that wait or run; ended ones are not listed."""
+        try:
+            root = ElementTree.fromstring(answer.out)
+        except ElementTree.ParseError as error:
+            raise SchedulerError(f"qstat does not answer: {answer.text}") from error
+        found = {}
+        for job in root.iter("job_list"):
+            name = job.findtext("JB_job_number", "")
+            task = job.findtext("tasks", "")
+            host = job.findtext("queue_name") or ""
+            state = _state(job.findtext("state", ""), host.partition("@")[2])
+            found[self.task_id(name, int(task)) if task.isdigit() else name] = state
+        return found
+
+    def past_command(self, job_id: str) -> list[str]:
+        """Return the words that ask the accounting for a job."""
+        return ["qacct", "-j", job_id]
+
+    def parse_past(self, answer: Answer) -> dict[str, JobState]:
+        """Return the job of the accounting, and its tasks; of one that was begun anew the last end counts."""
+        found = {}
+        for block in re.split(r"^=+$", answer.out, flags=re.MULTILINE) if answer.code == 0 else ():
+            fields = dict(re.findall(r"^(\w+)[ \t]+(.*?)\s*$", block, re.MULTILINE))
+            if "exit_status" not in fields:
+                continue
+            job, task = fields["jobnumber"], fields.get("taskid", "undefined")
+            code = shell_code(int(fields["exit_status"].split()[0]))
+            # `37  : qmaster enforced h_rt limit`, or `0`.
+            number, _, words = fields.get("failed", "0").partition(":")
+            failed = words.strip() if number.strip() != "0" else ""
+            status = Status.STATUS_FAILED if code or failed else Status.STATUS_COMPLETED
+            key = self.task_id(job, int(task)) if task.isdigit() else job
+            found[key] = JobState(status, code or (None if failed else 0), failed, fields.get("hostname", ""))
+        return found
+
+    def cancel_commands(self, ids: Sequence[str]) -> list[list[str]]:
+        """Return the commands that end jobs; how is the queue's own affair (terminate_method)."""
+        jobs = [name for name in ids if "." not in name]
+        tasks = (name.split(".") for name in ids if "." in name)
+        return [*([["qdel", *jobs]] if jobs else []), *(["qdel", job, "-t", task] for job, task in tasks)]
+
+    def kill_commands(self, ids: Sequence[str]) -> list[list[str]]:
+        """Return the commands that end jobs even where their host does not answer."""
+        return [["qdel", "-f", *words[1:]] for words in self.cancel_commands(ids)]
+
+    def allocation_hosts(self, environment: Mapping[str, str]) -> HostsSource | None:
+        """Return the file of hosts: in each line one, its slots, and more."""
+        file = environment.get("PE_HOSTFILE")
+        return HostsSource(file=file) if file else None
+
+
+def _state(letters: str, host: str) -> JobState:
+    if "E" in letters:
+        return JobState(Status.STATUS_FAILED, None, f"{letters}: it could not be started, `qstat -j` says why", host)
+    if "d" in letters:
+        return JobState(Status.STATUS_RUNNING, None, "it is being deleted", host, is_ending=True)
+    restarts = int("R" in letters)
+    if re.search("[sSTN]", letters):
+        return JobState(Status.STATUS_PAUSED, None, letters, host, restarts=restarts)
+    if re.search("[rt]", letters):
+        return JobState(Status.STATUS_RUNNING, None, "", host, restarts=restarts)
+    return JobState(Status.STATUS_QUEUED, None, letters, host, restarts=restarts)
+
+
+GRID_ENGINE = GridEngine()

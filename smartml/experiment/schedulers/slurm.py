@@ -1,14 +1,23 @@
-"""Slurm: run settings of `srun`, batch settings and script text of `sbatch`.
+"""Slurm: run settings of `srun`, batch settings and script text of `sbatch`, what `squeue` and others say of jobs.
 
-Options as in https://slurm.schedmd.com/srun.html and https://slurm.schedmd.com/sbatch.html.
+Options as in https://slurm.schedmd.com/srun.html, https://slurm.schedmd.com/sbatch.html and the pages beside them.
 """
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
-from smartml.errors import ArgumentValueError, UnsupportedError
+from smartml.errors import ArgumentValueError, SchedulerError, UnsupportedError
 from smartml.experiment.schedulers.batch import BatchSettings, directive_value
+from smartml.experiment.schedulers.batch_system import (
+    Answer,
+    BatchSystem,
+    HostsSource,
+    JobState,
+    found_id,
+    shell_code,
+    wait_code,
+)
 from smartml.experiment.schedulers.containers import Container
 from smartml.experiment.schedulers.options import (
     OptionValue,
@@ -21,6 +30,7 @@ from smartml.experiment.schedulers.options import (
 )
 from smartml.experiment.schedulers.programs import EnvValue
 from smartml.experiment.schedulers.settings import LauncherSettings, Placement, RunSettings
+from smartml.experiment.states import Status
 
 # Days, hours, minutes and seconds in the forms that Slurm takes.
 _WALLTIME = r"\d+-\d+(:\d{1,2}){0,2}|\d+(:\d{1,2}){0,2}|UNLIMITED|infinite"
@@ -140,7 +150,12 @@ class SbatchSettings(BatchSettings):
     """Describe a job of `sbatch`."""
 
     directive = "#SBATCH"
-    reserved_batch_args = frozenset({"output", "o", "error", "e", "job-name", "J", "chdir", "D"})
+    # An array is asked for by `set_array`; of other clusters nobody here could say what became of a job.
+    reserved_batch_args = frozenset(
+        {"output", "o", "error", "e", "job-name", "J", "chdir", "D", "array", "a", "clusters", "cluster", "M"}
+    )
+    task_variable = "$SLURM_ARRAY_TASK_ID"
+    task_in_path = "%a"
 
     def __init__(
         self,
@@ -188,15 +203,133 @@ class SbatchSettings(BatchSettings):
         }  # fmt: skip
         return [" ".join(short_and_long({name: value})) for name, value in quoted.items()]
 
-    def header(self, placement: Placement) -> list[str]:
-        """Return the options of the job: where it writes, its name, and what it asks for."""
+    def header(self, placement: Placement, tasks: int = 0) -> list[str]:
+        """Return the options of the job: where it writes, its name, its tasks, and what it asks for."""
+        at_once = f"%{self.tasks_at_once}" if self.tasks_at_once else ""
         return [
             f"--output={directive_value('output', placement.out)}",
             f"--error={directive_value('error', placement.err)}",
             f"--job-name={directive_value('job-name', placement.job_name)}",
+            *([f"--array=0-{tasks - 1}{at_once}"] if tasks else []),
             *self.format_batch_args(),
         ]
 
     def submit_command(self, script: str) -> list[str]:
         """Return the words that hand the script in; they print nothing but the job's id."""
         return [self.batch_cmd, "--parsable", script]
+
+
+# States as in https://slurm.schedmd.com/squeue.html, "JOB STATE CODES"; all others are failures.
+_STATES = {
+    "PENDING": Status.STATUS_QUEUED,
+    "REQUEUED": Status.STATUS_QUEUED,
+    "REQUEUE_FED": Status.STATUS_QUEUED,
+    "REQUEUE_HOLD": Status.STATUS_QUEUED,
+    "SPECIAL_EXIT": Status.STATUS_QUEUED,
+    "RESV_DEL_HOLD": Status.STATUS_QUEUED,
+    "CONFIGURING": Status.STATUS_QUEUED,
+    "RUNNING": Status.STATUS_RUNNING,
+    "COMPLETING": Status.STATUS_RUNNING,
+    "RESIZING": Status.STATUS_RUNNING,
+    "SIGNALING": Status.STATUS_RUNNING,
+    "STAGE_OUT": Status.STATUS_RUNNING,
+    "SUSPENDED": Status.STATUS_PAUSED,
+    "STOPPED": Status.STATUS_PAUSED,
+    "COMPLETED": Status.STATUS_COMPLETED,
+    "CANCELLED": Status.STATUS_CANCELLED,
+    "REVOKED": Status.STATUS_CANCELLED,
+}
+
+# What Slurm writes where it has nothing to say.
+_NOTHING = ("", "None", "N/A", "(null)", "None assigned")
+
+# By these it says that it can be reached and does not know the only job that it was asked for.
+_UNKNOWN = "Invalid job id specified"
+
+_FIELDS = ("ArrayJobID", "ArrayTaskID", "State", "Reason", "exit_code", "NodeList", "RestartCnt")
+
+
+class Slurm(BatchSystem):
+    """The commands of Slurm; accounting (`sacct`) is asked for what has left the queue, and may be missing."""
+
+    title = "Slurm"
+    first_index = 0
+    unreached = r"connect failure|Connection refused|Unable to contact slurm controller|temporarily unable to accept"
+
+    def parse_submission(self, answer: Answer) -> str:
+        """Return the id that `sbatch --parsable` printed. Raises SchedulerError."""
+        found = found_id(self.title, answer, r"^(\d+(?:;\S+)?)$")
+        if ";" in found:
+            raise SchedulerError(
+                f"Slurm took the job as {found}, for another cluster than this one, which cannot be watched from here: "
+                "leave SBATCH_CLUSTERS out, and cancel it by hand"
+            )
+        return found
+
+    def task_id(self, job_id: str, index: int) -> str:
+        """Return the id of one task: `17_3`."""
+        return f"{job_id}_{index}"
+
+    def query_command(self, job_ids: Sequence[str], arrays: bool) -> list[str]:
+        """Return the words that ask for all these jobs at once, ended ones too, each task of an array on its own."""
+        fields = ",".join(f"{field}:|" for field in _FIELDS)
+        return ["squeue", "--noheader", "--array", "--states=all", f"--jobs={','.join(job_ids)}", f"--Format={fields}"]
+
+    def parse_query(self, answer: Answer) -> dict[str, JobState]:
+        """Return the jobs that `squeue` lists, which are those that ended within minutes (MinJobAge), too."""
+        if answer.code and _UNKNOWN not in answer.err:
+            raise SchedulerError(f"squeue does not answer: {answer.text}")
+        found = {}
+        for line in answer.out.splitlines():
+            job, task, state, reason, code, nodes, restarts = line.split("|")[: len(_FIELDS)]
+            found[job if task in _NOTHING else self.task_id(job, int(task))] = _state(
+                state, wait_code(int(code)), reason, nodes, int(restarts)
+            )
+        return found
+
+    def past_command(self, job_id: str) -> list[str]:
+        """Return the words that ask the accounting for a job, not for its steps."""
+        fields = "--format=JobID,State,ExitCode,NodeList"
+        return ["sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={job_id}", fields]
+
+    def parse_past(self, answer: Answer) -> dict[str, JobState]:
+        """Return the jobs of the accounting; none where there is no accounting."""
+        found = {}
+        for line in answer.out.splitlines() if answer.code == 0 else ():
+            job, state, code, nodes = line.split("|")[:4]
+            exit_code, _, signal = code.partition(":")
+            # The state of a cancelled one goes on with by whom: "CANCELLED by 1000".
+            words = state.split()
+            found[job] = _state(words[0], -int(signal or 0) or shell_code(int(exit_code or 0)), "", nodes, 0)
+        return found
+
+    def cancel_commands(self, ids: Sequence[str]) -> list[list[str]]:
+        """Return the command that ends jobs: SIGTERM, and SIGKILL after the site's KillWait."""
+        return [["scancel", *ids]]
+
+    def kill_commands(self, ids: Sequence[str]) -> list[list[str]]:
+        """Return the command that kills the script and all steps of jobs."""
+        return [["scancel", "--signal=KILL", "--full", *ids]]
+
+    def allocation_hosts(self, environment: Mapping[str, str]) -> HostsSource | None:
+        """Return the command that writes out `SLURM_JOB_NODELIST`."""
+        nodes = environment.get("SLURM_JOB_NODELIST") or environment.get("SLURM_NODELIST")
+        return HostsSource(command=("scontrol", "show", "hostnames", nodes)) if nodes else None
+
+
+def _state(state: str, code: int, reason: str, nodes: str, restarts: int) -> JobState:
+    status = _STATES.get(state, Status.STATUS_FAILED)
+    hosts = "" if nodes in _NOTHING else nodes
+    if status in (Status.STATUS_QUEUED, Status.STATUS_RUNNING, Status.STATUS_PAUSED):
+        said = "" if reason in _NOTHING else reason
+        return JobState(status, None, said, hosts, state in ("COMPLETING", "SIGNALING", "STAGE_OUT"), restarts)
+    # A failure by its exit code needs no other words.
+    said = "" if state in ("COMPLETED", "FAILED") and reason in (*_NOTHING, "NonZeroExitCode") else state
+    if said == "FAILED":
+        said = reason
+    # Of one that did not end by itself the code says nothing: 0 after a time limit, 125 without memory.
+    is_own = state in ("COMPLETED", "FAILED")
+    return JobState(status, code if is_own else None, said, hosts, restarts=restarts)
+
+
+SLURM = Slurm()

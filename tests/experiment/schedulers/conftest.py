@@ -25,7 +25,7 @@ def bare_machine(tmp_path, monkeypatch):
     """A PATH without any scheduler, on which tests put commands by `played`."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    for name in ("sh", "bash", "echo", "sleep", "true", "env", "nice"):
+    for name in ("sh", "bash", "echo", "sleep", "true", "env", "nice", "mkdir", "mv", "cat"):
         (folder / name).symlink_to(shutil.which(name))
     monkeypatch.setenv("PATH", str(folder))
     for name in ("PBS_JOBID", "SLURM_HET_SIZE"):
@@ -55,3 +55,14 @@ def words(bare_machine):
         return " ".join(command).replace(f"{bare_machine}/", "")
 
     return text
+
+
+@pytest.fixture
+def own_lines():
+    """Return the lines of a script that are not the same in all of them: options, preamble, and programs."""
+
+    def part(script):
+        begin, end = script.index("codes="), script.index('exit "$2"; }\n\n') + len('exit "$2"; }\n\n')
+        return script[:begin] + script[end : script.index("code=0")]
+
+    return part

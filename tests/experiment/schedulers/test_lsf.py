@@ -2,9 +2,11 @@
 
 import pytest
 
-from smartml.errors import ArgumentTypeError, ArgumentValueError, UnsupportedError
-from smartml.experiment.schedulers.lsf import BsubBatchSettings, JsrunSettings
-from smartml.experiment.schedulers.settings import Placement
+from smartml.errors import ArgumentTypeError, ArgumentValueError, SchedulerError, UnsupportedError
+from smartml.experiment.schedulers.batch_system import Answer, JobState
+from smartml.experiment.schedulers.lsf import LSF, BsubBatchSettings, JsrunSettings
+from smartml.experiment.schedulers.settings import Placement, RunSettings
+from smartml.experiment.states import Status
 
 
 @pytest.fixture
@@ -106,20 +108,21 @@ SCRIPT = """\
 #BSUB -m "h1 h2"
 module load x
 
-cd /cwd && jsrun --chdir /cwd --stdio_stdout /cwd/m.out --stdio_stderr /cwd/m.err --np=1 {echo} hi &
+(begin m; cd /cwd && jsrun --chdir /cwd --stdio_stdout /cwd/m.out --stdio_stderr /cwd/m.err --np=1 {echo} hi; \
+end m "$?") &
 pids+=($!)
 
 """
 
 
-def test_the_script_of_a_job(place, job, bare_machine):
+def test_the_script_of_a_job(place, job, bare_machine, own_lines):
     settings = BsubBatchSettings(2, "01:00:30", "p", {"alloc_flags": "gpumps"}, smts=4, queue="q")
     settings.set_hostlist(["h1", "h2"])
     # SmartSim leaves the preamble out.
     settings.add_preamble("module load x")
     script = settings.script(job, [(JsrunSettings("echo", "hi", {"np": 1}), place)])
-    assert script.split("code=0")[0] == SCRIPT.format(echo=bare_machine / "echo")
-    assert settings.submit_command("bt.sh") == ["bsub", "bt.sh"]
+    assert own_lines(script) == SCRIPT.format(echo=bare_machine / "echo")
+    assert settings.submit_command("bt.sh") == ["bsub"] and settings.reads_script
 
 
 def test_options_as_they_stand_in_the_script():
@@ -130,3 +133,69 @@ def test_options_as_they_stand_in_the_script():
     assert settings.format_batch_args() == ["-alloc_flags smt2", "-n 5", "-csm y", '-R "1*{select[LN]}"']
     with pytest.raises(ArgumentValueError, match="HH:MM, HH:MM:SS"):
         settings.set_walltime("3600")
+
+
+def test_a_job_array_is_part_of_the_name(place, job):
+    settings = BsubBatchSettings(nodes=1)
+    settings.set_array(at_once=3)
+    script = settings.script(job, [(RunSettings("true"), place)] * 2)
+    assert "#BSUB -J bt-ID[1-2]%3\n#BSUB -o /st/bt_%I.job.out\n" in script
+    assert 'case "$LSB_JOBINDEX" in\n1)\n' in script
+
+
+# Fields as bjobs(1), "-o", gives them, with the delimiter that is asked for.
+QUEUE = """\
+101|0|PEND|-|-|-
+102|0|RUN|-|-|4*n1:2*n2
+103|0|DONE|-|-|n1
+104|0|EXIT|3|-|n1
+105|0|EXIT|137|TERM_RUNLIMIT: job killed after reaching LSF run time limit|n1
+106|0|EXIT|130|TERM_OWNER: job killed by owner|-
+107[1]|1|RUN|-|-|n1
+107|2|USUSP|-|-|n1
+108|0|UNKWN|-|-|n3
+109|0|ZOMBI|-|-|n3
+"""
+
+
+def test_the_states_of_all_jobs_in_one_query():
+    command = LSF.query_command(["101", "107"], arrays=True)
+    fields = "jobid jobindex stat exit_code exit_reason exec_host delimiter='|'"
+    assert command == ["bjobs", "-a", "-noheader", "-o", fields, "101", "107"]
+    limit = "TERM_RUNLIMIT: job killed after reaching LSF run time limit"
+    assert LSF.parse_query(Answer(QUEUE)) == {
+        "101": JobState(Status.STATUS_QUEUED),
+        "102": JobState(Status.STATUS_RUNNING, None, "", "n1,n2"),
+        "103": JobState(Status.STATUS_COMPLETED, 0, "", "n1"),
+        "104": JobState(Status.STATUS_FAILED, 3, "", "n1"),
+        "105": JobState(Status.STATUS_FAILED, -9, limit, "n1"),
+        "106": JobState(Status.STATUS_CANCELLED, -2, "TERM_OWNER: job killed by owner"),
+        "107[1]": JobState(Status.STATUS_RUNNING, None, "", "n1"),
+        "107[2]": JobState(Status.STATUS_PAUSED, None, "", "n1"),
+        "108": JobState(Status.STATUS_RUNNING, None, "UNKWN", "n3"),
+        "109": JobState(Status.STATUS_RUNNING, None, "ZOMBI", "n3", is_ending=True),
+    }
+
+
+def test_jobs_that_are_not_known_are_left_out_and_a_daemon_that_does_not_answer_is_an_error():
+    assert list(LSF.parse_query(Answer("7|0|RUN|-|-|n1\n", "Job <9> is not found\n", 255))) == ["7"]
+    silence = Answer("", "LSF is down. Please wait ...\n", 255)
+    with pytest.raises(SchedulerError, match="bjobs does not answer: LSF is down"):
+        LSF.parse_query(silence)
+    assert LSF.is_unreached(silence)
+
+
+def test_the_id_of_a_submission_or_all_that_was_said():
+    assert LSF.parse_submission(Answer("Job <17> is submitted to default queue <normal>.\n")) == "17"
+    with pytest.raises(SchedulerError, match=r"it said: q: No such queue\. Job not submitted"):
+        LSF.parse_submission(Answer("", "q: No such queue. Job not submitted.\n", 255))
+
+
+@pytest.mark.parametrize(
+    ("environment", "text"), [({"LSB_DJOB_HOSTFILE": "/hosts"}, None), ({"LSB_HOSTS": "n1 n1 n2"}, "n1\nn1\nn2")]
+)
+def test_the_hosts_of_an_allocation(environment, text):
+    source = LSF.allocation_hosts(environment)
+    assert source.file == "/hosts" if text is None else source.text == text
+    assert source.parse(text or "n1\nn1\nn2\n") == ["n1", "n2"]
+    assert LSF.allocation_hosts({}) is None

@@ -1,13 +1,16 @@
-"""Slurm: `srun` command lines and `sbatch` scripts, word for word."""
+"""Slurm: `srun` command lines, `sbatch` scripts, word for word, and what its commands answer."""
 
+import os
 import subprocess
 
 import pytest
 
-from smartml.errors import ArgumentTypeError, ArgumentValueError, UnsupportedError
+from smartml.errors import ArgumentTypeError, ArgumentValueError, SchedulerError, UnsupportedError
+from smartml.experiment.schedulers.batch_system import Answer, JobState
 from smartml.experiment.schedulers.containers import Singularity
 from smartml.experiment.schedulers.settings import Placement, RunSettings
-from smartml.experiment.schedulers.slurm import SbatchSettings, SrunSettings
+from smartml.experiment.schedulers.slurm import SLURM, SbatchSettings, SrunSettings
+from smartml.experiment.states import Status
 
 STEP = "srun --output /st/m.out --error /st/m.err --job-name m-ID"
 
@@ -139,7 +142,13 @@ SCRIPT = """\
 module load x
 source env.sh
 
-cd /cwd && srun --output /st/m.out --error /st/m.err --job-name m-ID --ntasks=1 {echo} 'hi there' b &
+codes=/cwd/bt.codes
+mkdir -p "$codes"
+begin() {{ [ ! -e "$codes/$1" ] || exit "$(cat "$codes/$1")"; }}
+end() {{ echo "$2" > "$codes/.$1" && mv "$codes/.$1" "$codes/$1"; exit "$2"; }}
+
+(begin m; cd /cwd && srun --output /st/m.out --error /st/m.err --job-name m-ID --ntasks=1 {echo} 'hi there' b; \
+end m "$?") &
 pids+=($!)
 
 code=0
@@ -193,9 +202,9 @@ def test_an_option_of_two_lines_is_refused():
         SbatchSettings(account="a\nrm -rf").format_batch_args()
 
 
-def run_script(tmp_path, *members):
+def run_script(tmp_path, *members, name="bt"):
     places = [Placement(f"m{i}", "", str(tmp_path), f"m {i}.out", f"m {i}.err") for i in range(len(members))]
-    job = Placement("bt", "bt", str(tmp_path), "bt.out", "bt.err")
+    job = Placement(name, name, str(tmp_path), "bt.out", "bt.err")
     script = SbatchSettings().script(job, list(zip(members, places, strict=True)))
     return subprocess.run(["bash", "-c", script], capture_output=True, text=True)
 
@@ -207,7 +216,116 @@ def test_a_job_runs_its_members_with_their_variables_output_and_odd_words(tmp_pa
     assert (tmp_path / "m 0.out").read_text() == f"x y it's a;b $HOME {tmp_path}\n"
 
 
-def test_a_job_fails_when_any_of_its_members_does(tmp_path):
+def test_a_job_fails_when_any_of_its_members_does_and_notes_the_exit_code_of_each(tmp_path):
     done = run_script(tmp_path, RunSettings("sh", ["-c", "exit 3"]), RunSettings("true"))
     assert done.returncode == 3
-    assert run_script(tmp_path, RunSettings("true"), RunSettings("true")).returncode == 0
+    assert {file.name: file.read_text() for file in (tmp_path / "bt.codes").iterdir()} == {"m0": "3\n", "m1": "0\n"}
+    assert run_script(tmp_path, RunSettings("true"), RunSettings("true"), name="other").returncode == 0
+
+
+def test_what_has_ended_does_not_run_again_when_a_job_begins_anew(tmp_path):
+    count = RunSettings("sh", ["-c", "echo x >> runs; exit 3"])
+    codes = [run_script(tmp_path, count, RunSettings("true")).returncode for _ in range(2)]
+    assert codes == [3, 3]
+    assert (tmp_path / "runs").read_text() == "x\n"
+
+
+def test_a_folder_of_codes_with_an_odd_name_is_as_good(tmp_path):
+    done = run_script(tmp_path, RunSettings("true"), name='it\'s "odd" $HOME')
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / 'it\'s "odd" $HOME.codes' / "m0").read_text() == "0\n"
+
+
+def test_a_job_array_has_a_task_for_each_member(place, job, tmp_path):
+    settings = SbatchSettings(nodes=1)
+    settings.set_array(at_once=2)
+    script = settings.script(job, [(RunSettings("true"), place), (RunSettings("true"), place)])
+    assert "#SBATCH --output=/st/bt_%a.job.out\n#SBATCH --error=/st/bt_%a.job.err\n" in script
+    assert "#SBATCH --array=0-1%2\n#SBATCH --nodes=1\n" in script
+    assert 'case "$SLURM_ARRAY_TASK_ID" in\n0)\n(begin m;' in script
+    # Of a single member no array is made.
+    assert "--array" not in settings.script(job, [(RunSettings("true"), place)])
+
+
+def test_each_task_of_an_array_runs_its_member(tmp_path):
+    settings = SbatchSettings()
+    settings.set_array()
+    places = [Placement(f"m{i}", "", str(tmp_path), f"m{i}.out", f"m{i}.err") for i in range(2)]
+    members = [(RunSettings("sh", ["-c", f"echo {i}; exit {i}"]), place) for i, place in enumerate(places)]
+    script = settings.script(Placement("bt", "bt", str(tmp_path), "bt.out", "bt.err"), members)
+    done = subprocess.run(["bash", "-c", script], env={**os.environ, "SLURM_ARRAY_TASK_ID": "1"})
+    assert done.returncode == 1
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["bin", "bt.codes", "m1.err", "m1.out"]
+
+
+# What Slurm 22.05 printed for such jobs.
+QUEUE = """\
+1|N/A|FAILED|NonZeroExitCode|768|n1|0|
+2|2|FAILED|NonZeroExitCode|9|n1|0|
+5|0|PENDING|BeginTime|0||0|
+8|N/A|PENDING|BeginTime|0||1|
+3|N/A|RUNNING|None|0|n[1-2]|0|
+18|N/A|COMPLETING|None|0|n1|0|
+19|N/A|CANCELLED|None|15|n1|0|
+20|N/A|TIMEOUT|TimeLimit|0|n1|0|
+21|N/A|NODE_FAIL|None|1|n2|0|
+22|N/A|OUT_OF_MEMORY|OutOfMemory|125|n2|0|
+23|N/A|COMPLETED|None|0|n3|0|
+24|N/A|SUSPENDED|None|0|n3|0|
+25|N/A|FAILED|RaisedSignal:53(Real-time_signal_19)|0|n3|0|
+"""
+
+
+def test_the_states_of_all_jobs_in_one_query():
+    found = SLURM.parse_query(Answer(QUEUE))
+    assert found == {
+        "1": JobState(Status.STATUS_FAILED, 3, "", "n1"),
+        "2_2": JobState(Status.STATUS_FAILED, -9, "", "n1"),
+        "5_0": JobState(Status.STATUS_QUEUED, None, "BeginTime"),
+        "8": JobState(Status.STATUS_QUEUED, None, "BeginTime", restarts=1),
+        "3": JobState(Status.STATUS_RUNNING, None, "", "n[1-2]"),
+        "18": JobState(Status.STATUS_RUNNING, None, "", "n1", is_ending=True),
+        "19": JobState(Status.STATUS_CANCELLED, None, "CANCELLED", "n1"),
+        "20": JobState(Status.STATUS_FAILED, None, "TIMEOUT", "n1"),
+        "21": JobState(Status.STATUS_FAILED, None, "NODE_FAIL", "n2"),
+        "22": JobState(Status.STATUS_FAILED, None, "OUT_OF_MEMORY", "n2"),
+        "23": JobState(Status.STATUS_COMPLETED, 0, "", "n3"),
+        "24": JobState(Status.STATUS_PAUSED, None, "", "n3"),
+        "25": JobState(Status.STATUS_FAILED, 0, "RaisedSignal:53(Real-time_signal_19)", "n3"),
+    }
+    assert SLURM.task_id("2", 2) == "2_2"
+
+
+def test_a_queue_without_the_only_job_is_an_answer_and_one_that_cannot_be_reached_is_none():
+    assert SLURM.parse_query(Answer("", "slurm_load_jobs error: Invalid job id specified\n", 1)) == {}
+    silence = Answer("", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n", 1)
+    with pytest.raises(SchedulerError, match=r"squeue does not answer: .*connect failure"):
+        SLURM.parse_query(silence)
+    assert SLURM.is_unreached(silence)
+    # It may have been taken.
+    assert not SLURM.is_unreached(Answer("", "sbatch: error: Socket timed out on send/recv operation\n", 1))
+
+
+def test_the_accounting_is_asked_for_what_left_the_queue():
+    found = SLURM.parse_past(Answer("1|FAILED|3:0|n1\n2_1|CANCELLED by 1000|0:15|None assigned\n3|COMPLETED|0:0|n2\n"))
+    assert found["1"] == JobState(Status.STATUS_FAILED, 3, "", "n1")
+    assert found["2_1"] == JobState(Status.STATUS_CANCELLED, None, "CANCELLED")
+    assert found["3"] == JobState(Status.STATUS_COMPLETED, 0, "", "n2")
+    assert SLURM.parse_past(Answer("", "Slurm accounting storage is disabled\n", 1)) == {}
+
+
+def test_the_id_of_a_submission_or_all_that_was_said():
+    assert SLURM.parse_submission(Answer("17\n")) == "17"
+    with pytest.raises(SchedulerError, match="no id of the job; it said: sbatch: error: invalid partition"):
+        SLURM.parse_submission(Answer("", "sbatch: error: invalid partition specified: q\n", 1))
+    with pytest.raises(SchedulerError, match="nothing, and exit code 0"):
+        SLURM.parse_submission(Answer(""))
+    with pytest.raises(SchedulerError, match="17;far, for another cluster"):
+        SLURM.parse_submission(Answer("17;far\n"))
+
+
+def test_the_hosts_of_an_allocation():
+    source = SLURM.allocation_hosts({"SLURM_JOB_NODELIST": "n[1-2]"})
+    assert source.command == ("scontrol", "show", "hostnames", "n[1-2]")
+    assert source.parse("n1\nn2\n") == ["n1", "n2"]
+    assert SLURM.allocation_hosts({}) is None
