@@ -23,7 +23,7 @@ class Job(abc.ABC):
     """One started thing: what a kind of jobs must tell, and what all have in common.
 
     A kind says what to call a job (`id`, `title`), how it is doing (`_present_status`), where it writes
-    (`_output_files`), and how jobs are ended (`cancel`).
+    (`_output_files`), how jobs are ended (`cancel`), and how one is found again (`record`).
     """
 
     def __init__(self, name: str, is_service: bool = False, grace_s: float = GRACE_S) -> None:
@@ -45,7 +45,7 @@ class Job(abc.ABC):
         self._started = time.monotonic()
         self._ended: float | None = None
         # Why it ended, where an exit code does not tell.
-        self._reason = ""
+        self.reason = ""
         self._hears: Callable[[], object] | None = None
         self._lock = threading.Lock()
 
@@ -75,6 +75,10 @@ class Job(abc.ABC):
         grace_s: of all, in place of their own. May return before they have ended.
         """
 
+    @abc.abstractmethod
+    def record(self) -> dict[str, Any]:
+        """Return what finds it again, in terms of JSON: its `id`, which no other job has, and more (journal.py)."""
+
     @property
     def has_ended(self) -> bool:
         """True once it has ended; who must hear of that may still be about to (`is_over`)."""
@@ -88,7 +92,7 @@ class Job(abc.ABC):
         if self.is_cancelled:
             return Status.STATUS_CANCELLED
         # Where nobody knows the exit code, nobody can say that it went well.
-        return Status.STATUS_COMPLETED if self.returncode == 0 and not self._reason else Status.STATUS_FAILED
+        return Status.STATUS_COMPLETED if self.returncode == 0 and not self.reason else Status.STATUS_FAILED
 
     @property
     def runtime_s(self) -> float:
@@ -98,7 +102,7 @@ class Job(abc.ABC):
     @property
     def ending(self) -> str:
         """How it ended, in words."""
-        return f"{self._reason or code_text(self.returncode)} after {self.runtime_s:.1f} s"
+        return f"{self.reason or code_text(self.returncode)} after {self.runtime_s:.1f} s"
 
     @property
     def last_words(self) -> str:
@@ -118,7 +122,7 @@ class Job(abc.ABC):
             if self.has_ended:
                 return
             self.returncode = returncode
-            self._reason = self._reason or reason
+            self.reason = self.reason or reason
             self._ended = time.monotonic()
             hears = self._hears
         if hears is not None:
@@ -126,7 +130,7 @@ class Job(abc.ABC):
 
     def fail_because(self, reason: str) -> None:
         """Say why it will end before it does: a time limit that it has passed."""
-        self._reason = reason
+        self.reason = reason
 
     def when_ended(self, act: Callable[[], object]) -> None:
         """Have a function called when it ends, or now if it has. Only the supervisor calls this."""

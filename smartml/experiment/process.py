@@ -1,5 +1,6 @@
 """A job that is a process of this machine, with all that descends from it."""
 
+import abc
 import contextlib
 import logging
 import os
@@ -12,6 +13,7 @@ import psutil
 
 from smartml.experiment.guardian import GRACE_S, MARK_VARIABLE, Root, end_processes
 from smartml.experiment.job import Job
+from smartml.experiment.loop import loop
 from smartml.experiment.output import keep_earlier
 from smartml.experiment.schedulers.local import Command
 from smartml.experiment.states import Status
@@ -20,14 +22,14 @@ logger = logging.getLogger(__name__)
 
 
 class ProcessJob(Job):
-    """One started program; made by `Supervisor.launch`."""
+    """One started program, as long as nothing but its pid matters; made by `Supervisor.launch`."""
 
     def __init__(
         self,
         name: str,
         command: Command,
         mark: str,
-        process: "subprocess.Popen[bytes]",
+        root: Root,
         is_service: bool = False,
         scratch: str | None = None,
         grace_s: float = GRACE_S,
@@ -36,10 +38,9 @@ class ProcessJob(Job):
         # The mark of a folder to delete with this process, if it uses one.
         self.scratch = scratch
         self.command = command
-        self.pid = process.pid
+        self.pid = root.pid
         self.mark = mark
-        self.root = Root(process.pid, psutil.Process(process.pid).create_time())
-        self._process = process
+        self.root = root
 
     @property
     def id(self) -> str:
@@ -51,13 +52,13 @@ class ProcessJob(Job):
         """`pid 4711`."""
         return f"pid {self.pid}"
 
-    def wait(self) -> int:
-        """Block until the process has ended; return its exit code."""
-        return self._process.wait()
+    def record(self) -> dict[str, Any]:
+        """Return what finds it again, for the journal."""
+        return {**process_record(self.command, self.mark), "pid": self.pid, "created": self.root.created}
 
-    def collect(self) -> None:
-        """Note how the process has ended."""
-        self.end(self._process.wait())
+    @abc.abstractmethod
+    def watch(self) -> None:
+        """Have its end noted, by the loop."""
 
     @classmethod
     def cancel(cls, jobs: Sequence[Any], grace_s: float | None = None) -> None:
@@ -72,20 +73,55 @@ class ProcessJob(Job):
         return Status.STATUS_RUNNING
 
     def _output_files(self) -> Sequence[Path]:
-        return (self.command.err, self.command.out)
+        return (*self.command.written, self.command.err, self.command.out)
 
 
-def start_process(command: Command, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
-    """Start a program with its output in its files; those of an earlier run are kept. Raises OSError."""
+class ChildJob(ProcessJob):
+    """A program that is a child of this process, which therefore learns its exit code."""
+
+    def __init__(
+        self, name: str, command: Command, mark: str, process: "subprocess.Popen[bytes]", **options: Any
+    ) -> None:
+        root = Root(process.pid, psutil.Process(process.pid).create_time())
+        super().__init__(name, command, mark, root, **options)
+        self._process = process
+
+    def watch(self) -> None:
+        """Have its end noted, by the loop."""
+        # Where it is called at the end, the wait returns at once.
+        loop.watch(self.pid, lambda: self.end(self._process.wait()), self._process.wait)
+
+
+def process_record(command: Command, mark: str) -> dict[str, Any]:
+    """Return what is known of a process before it is one, for the journal."""
+    return {
+        "id": mark,
+        "command": list(command.argv),
+        "folder": str(command.folder),
+        "out": str(command.out),
+        "err": str(command.err),
+    }
+
+
+def start_process(
+    command: Command,
+    environment: Mapping[str, str],
+    argv: Sequence[str] | None = None,
+    pass_fds: Sequence[int] = (),
+) -> "subprocess.Popen[bytes]":
+    """Start a program with its output in its files; those of an earlier run are kept. Raises OSError.
+
+    argv: what is started in its place, with `pass_fds`.
+    """
     command.folder.mkdir(parents=True, exist_ok=True)
     for file in (command.out, command.err):
         file.parent.mkdir(parents=True, exist_ok=True)
-    keep_earlier(command.out, command.err)
+    keep_earlier(*dict.fromkeys((*command.written, command.out, command.err)))
     with contextlib.ExitStack() as stack:
         # To append: whoever writes to the same file beside the program does not overwrite its lines.
         out, err = (stack.enter_context(open(file, "ab")) for file in (command.out, command.err))
         return subprocess.Popen(
-            command.argv,
+            argv or command.argv,
             cwd=command.folder,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -93,10 +129,11 @@ def start_process(command: Command, environment: dict[str, str]) -> "subprocess.
             stderr=err,
             # Its own session: the terminal's Ctrl-C goes to this process alone, which then decides.
             start_new_session=True,
+            pass_fds=pass_fds,
         )
 
 
-def marked(environment: dict[str, str], mark: str, is_detached: bool) -> dict[str, str]:
+def marked(environment: Mapping[str, str], mark: str, is_detached: bool) -> dict[str, str]:
     """Return an environment with the mark of a job, below that of the job that this process may be part of."""
     outer = None if is_detached else os.environ.get(MARK_VARIABLE)
     return {**environment, MARK_VARIABLE: f"{outer}/{mark}" if outer else mark}

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from smartml.errors import LaunchError
+from smartml.experiment.detached import Recording, start_detached
 from smartml.experiment.guardian import GRACE_S, Root
 from smartml.experiment.job import Job, names_with_titles
 from smartml.experiment.lifeline import lifeline
 from smartml.experiment.loop import Timer, loop
-from smartml.experiment.process import ProcessJob, end_marked, marked, start_process
+from smartml.experiment.process import ChildJob, ProcessJob, end_marked, marked, start_process
 from smartml.experiment.schedulers.local import Command
 from smartml.experiment.states import Status
 
@@ -34,6 +35,8 @@ class Supervisor:
     def abandon(self) -> None:
         """Forget every job, in a forked child: they belong to its parent."""
         self._changed = threading.Condition()
+        # True when this process is about to end: nothing is started any more.
+        self.is_closing = False
         # Jobs to end with this process, by their marks.
         self._owned: dict[str, ProcessJob] = {}
         # Jobs that have passed their time limits and are about to be ended, all in one go.
@@ -49,28 +52,34 @@ class Supervisor:
         detach: bool = False,
         scratch: str | None = None,
         grace_s: float = GRACE_S,
+        recording: Recording | None = None,
     ) -> ProcessJob:
         """Start a program. It ends with this process unless `detach`; services end after all others.
 
-        `scratch` names a folder that it uses (see `guard_folder`), which stays when the job is released.
-        The output files of an earlier run are kept (see `keep_earlier`). Raises LaunchError.
+        `scratch` names a folder that it uses (see `guard_folder`), which stays when the job is released. `recording`
+        says where start and end of a detached program are to be noted. The output files of an earlier run are kept (see
+        `keep_earlier`). Raises LaunchError.
         """
         mark = lifeline.new_mark()
         if not detach:
             # Before the start: this process may be killed at any moment.
             lifeline.add(mark)
         try:
-            process = start_process(command, marked({**command.environment}, mark, detach))
+            if detach and recording is not None:
+                job: ProcessJob = start_detached(recording, command, mark)
+            else:
+                process = start_process(command, marked(command.environment, mark, detach))
+                options = {"is_service": is_service, "scratch": scratch, "grace_s": grace_s}
+                job = ChildJob(name, command, mark, process, **options)
         except OSError as error:
             lifeline.release(mark)
             raise LaunchError(f"{name!r} cannot be started: {' '.join(command.argv)}: {error}") from error
-        job = ProcessJob(name, command, mark, process, is_service, scratch, grace_s)
         job.is_detached = detach
         if not detach:
             lifeline.add(mark, job.root, grace_s)
             self._own(job)
         self.adopt(job, on_end=on_end)
-        loop.watch(job.pid, job.collect, job.wait)
+        job.watch()
         logger.debug("started %s (%s): %s", name, job.title, " ".join(command.argv))
         return job
 
@@ -154,6 +163,7 @@ class Supervisor:
 
     def close(self) -> None:
         """End every job that this process owns, services last. Runs by itself at exit."""
+        self.is_closing = True
         if was_interrupted():
             self.hand_over(job for job in list(self._owned.values()) if job.outlives_interrupt)
         jobs = [job for job in list(self._owned.values()) if not job.is_over]
@@ -194,10 +204,10 @@ class Supervisor:
                 self._changed.notify_all()
 
 
-def report_failure(job: Job) -> None:
-    """Log how a job failed, if it did: how it ended, and its last words."""
+def report_failure(job: Job, what_next: str = "") -> None:
+    """Log how a job failed, if it did: how it ended, what comes next, and its last words."""
     if job.status is Status.STATUS_FAILED:
-        logger.error("%s failed: %s; %s", job.name, job.ending, job.last_words)
+        logger.error("%s failed: %s%s; %s", job.name, job.ending, what_next, job.last_words)
 
 
 def was_interrupted() -> bool:

@@ -19,6 +19,8 @@ class Command:
     # Where its standard output and error go.
     out: Path
     err: Path
+    # Files that it writes by itself and that say more of it, the most telling first.
+    written: tuple[Path, ...] = ()
 
 
 def command_line(settings: RunSettings, folder: str = "") -> tuple[str, ...]:

@@ -1,0 +1,152 @@
+"""The journal of an experiment: what was started, and how it ended, in `<exp_path>/.smartml/journal.jsonl`.
+
+One JSON object per line, appended with one write each, so that several processes may write, and one that is killed
+leaves at most its last line unfinished. `time` is in seconds since the epoch. The lines, by their `event`:
+
+    experiment  name, launcher, pid, created                            a script begins to start things
+    start       id, name, kind, number, is_detached, grace_s, and what finds the job again:
+                pid, created, command, folder, out, err                 a process of this machine; its id is its mark
+                (a kind of jobs adds its own: `Job.record`)
+    database    name, record                                            a database runs; `record` is its record.py file
+    stop        id                                                      somebody asked for the end of a job
+    end         id, returncode [, reason]                               a job has ended; null = nobody knows the code
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from smartml.errors import NotStartedError
+from smartml.experiment.job import Job
+
+logger = logging.getLogger(__name__)
+
+# Where, in the folder of an experiment.
+_FILE = Path(".smartml", "journal.jsonl")
+
+
+class Start(NamedTuple):
+    """What the journal says of every start, whatever kind of job it is."""
+
+    name: str
+    kind: str
+    number: int
+    is_detached: bool
+    grace_s: float
+
+
+class Journal:
+    """Write the journal of the experiment in a folder. Where that cannot be done it is logged, and harms nothing."""
+
+    def __init__(self, exp_path: str) -> None:
+        self.file = Path(exp_path) / _FILE
+
+    def experiment(self, name: str, launcher: str, pid: int, created: float) -> None:
+        """Note that a script begins to start things."""
+        self._write("experiment", name=name, launcher=launcher, pid=pid, created=created)
+
+    def start(self, job: Job, start: Start) -> None:
+        """Note a started job."""
+        self._write("start", **start._asdict(), **job.record())
+
+    def database(self, name: str, record: str) -> None:
+        """Note a running database."""
+        self._write("database", name=name, record=record)
+
+    def stop(self, job: Job) -> None:
+        """Note that a job was asked to end."""
+        self._write("stop", id=job.record()["id"])
+
+    def end(self, job: Job) -> None:
+        """Note how a job has ended."""
+        reason = {"reason": job.reason} if job.reason else {}
+        self._write("end", id=job.record()["id"], returncode=job.returncode, **reason)
+
+    def make_folder(self) -> None:
+        """Make the folder that the journal lies in."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+
+    def _write(self, event: str, **fields: object) -> None:
+        line = json.dumps({"event": event, **fields, "time": time.time()}) + "\n"
+        try:
+            self.make_folder()
+            file = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                os.write(file, line.encode())
+            finally:
+                os.close(file)
+        except OSError as error:
+            logger.warning("the journal %s does not learn of a %s: %s", self.file, event, error)
+
+
+@dataclass
+class Entry:
+    """What a journal says of one job."""
+
+    start: dict[str, Any]
+    is_stopped: bool = False
+    # The line of its end; None as long as there is none.
+    end: dict[str, Any] | None = None
+
+
+@dataclass
+class History:
+    """What a journal says, all together."""
+
+    name: str = ""
+    launcher: str = "local"
+    # By their ids, in the order of their starts.
+    jobs: dict[str, Entry] = field(default_factory=dict)
+    # The record files of databases, by their names; of those with one name the latest.
+    databases: dict[str, str] = field(default_factory=dict)
+
+
+def read_journal(file: Path) -> History:
+    """Read a journal. Lines that are damaged are left out, with a warning. Raises NotStartedError."""
+    try:
+        lines = file.read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise NotStartedError(f"no experiment was started in {file.parent.parent}: {error}") from error
+    history = History()
+    for number, line in enumerate(lines, 1):
+        try:
+            _apply(json.loads(line), history)
+        except (ValueError, TypeError, KeyError) as error:
+            # The last one is being written, or its writer was killed.
+            if number < len(lines) or line.endswith(b"\n"):
+                logger.warning("line %d of %s is damaged, and left out: %r", number, file, error)
+    if not history.name:
+        raise NotStartedError(f"{file} does not name an experiment: it is not a journal, or its beginning is lost")
+    return history
+
+
+def start_line(start: Start, record: Mapping[str, Any]) -> str:
+    """Return the line of a start without its end: who starts the job adds what is known only then, and a brace."""
+    return json.dumps({"event": "start", **start._asdict(), **record})[:-1]
+
+
+def find_end(file: Path, job_id: str) -> Entry | None:
+    """Return what a journal says of a job, or None when it does not know it."""
+    try:
+        return read_journal(file).jobs.get(job_id)
+    except NotStartedError:
+        return None
+
+
+def _apply(line: dict[str, Any], history: History) -> None:
+    event = line["event"]
+    if event == "experiment":
+        history.name, history.launcher = str(line["name"]), str(line["launcher"])
+    elif event == "start":
+        history.jobs[line["id"]] = Entry(line)
+    elif event == "database":
+        history.databases[line["name"]] = str(line["record"])
+    elif event == "stop":
+        history.jobs[line["id"]].is_stopped = True
+    elif event == "end":
+        history.jobs[line["id"]].end = line
