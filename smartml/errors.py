@@ -34,6 +34,9 @@ SmartMLError
     │   ├── SubmissionError               a batch system did not take a job: its own words say why
     │   └── AllocationError               there is no allocation, or none was given: ask for one, or for less
     ├── SchedulerError                    a batch system does not answer, or not as it should: ask again later
+=======
+    │   └── ProgramNotFoundError (FileNotFoundError)  no such program: fix its name, or the PATH
+    ├── DependencyError                   what a program waits for can never come: start it, or wait for less
     ├── PathNotFoundError (FileNotFoundError)  a file or folder that was named is not there: fix its path
     ├── PathExistsError (FileExistsError) a file or folder is in the way: remove it, or take another name
     ├── PlacementError (OSError)          a file cannot be put into a program's folder: the message says why
@@ -185,6 +188,10 @@ class AllocationError(LaunchError):
 
 class SchedulerError(ExperimentError):
     """A command of a batch system does not answer, or what it prints is not understood."""
+
+
+class DependencyError(ExperimentError):
+    """What a program waits for before it starts can never come."""
 
 
 class PathNotFoundError(ExperimentError, FileNotFoundError):

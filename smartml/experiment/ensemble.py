@@ -3,10 +3,13 @@
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, DuplicateNameError
 from smartml.experiment.files import PathLike, Paths, check_name
 from smartml.experiment.model import Model, check_batch_settings
+from smartml.experiment.orchestrator import Orchestrator
+from smartml.experiment.policy import Policy
 from smartml.experiment.schedulers.batch import BatchSettings
 from smartml.experiment.schedulers.settings import RunSettings
 from smartml.experiment.strategies import Strategy, members_of
@@ -25,7 +28,7 @@ class Ensemble:
     batch_settings alone: none yet; they are appended by `add_model`.
 
     batch_settings: all members run side by side in one job. params_as_args: the parameters that each member gets as
-    arguments (`Model.params_to_args`).
+    arguments (`Model.params_to_args`). policy: restarts, time limit and more, of each member by itself.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Ensemble:
         *,
         replicas: int | None = None,
         n_models: int = 0,
+        policy: Policy | None = None,
     ) -> None:
         self.name = check_name(name, "an ensemble")
         self.params = dict(params) if isinstance(params, Mapping) else params or {}
@@ -60,7 +64,8 @@ class Ensemble:
         # SmartSim forgets the replicas when there are params.
         for index, own in enumerate(own for own in chosen for _ in range(replicas or 1)):
             member = f"{name}_{index}"
-            model = Model(member, own, copy.deepcopy(run_settings), Path(self.path) / member, params_as_args)
+            folder = Path(self.path) / member
+            model = Model(member, own, copy.deepcopy(run_settings), folder, params_as_args, policy=policy)
             if params_as_args:
                 model.params_to_args()
             self.add_model(model)
@@ -113,6 +118,13 @@ class Ensemble:
         """Let every member read what another entity puts."""
         for model in self._models:
             model.register_incoming_entity(incoming_entity)
+
+    def start_after(
+        self, what: "Model | Ensemble | Orchestrator | str", when: str = "completed", **options: Any
+    ) -> None:
+        """Let every member wait until something has come (see `Model.start_after`)."""
+        for model in self._models:
+            model.start_after(what, when, **options)
 
     def enable_key_prefixing(self) -> None:
         """Put each member's name before every key it writes."""

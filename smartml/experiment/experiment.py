@@ -3,32 +3,34 @@
 import contextlib
 import logging
 import os
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+import psutil
 
 from smartml.errors import (
     AlreadyStartedError,
     ArgumentTypeError,
     ArgumentValueError,
     DuplicateNameError,
-    LaunchError,
     NotStartedError,
     PathExistsError,
     PathNotFoundError,
-    ProgramNotFoundError,
-    UnsupportedError,
 )
+from smartml.experiment.attaching import take_up
 from smartml.experiment.ensemble import Ensemble
-from smartml.experiment.files import TAG, AttachedFiles, PathLike, check_name, place_files, remove_folder
-from smartml.experiment.generated import index_file, write_index
+from smartml.experiment.entities import Entities, Entity, sort_entities
+from smartml.experiment.files import TAG, PathLike, check_name, remove_folder
 from smartml.experiment.guardian import GRACE_S
-from smartml.experiment.job import Job, names_with_titles
+from smartml.experiment.job import names_with_titles
+from smartml.experiment.journal import Journal, Start, read_journal
+from smartml.experiment.launching import Launching
 from smartml.experiment.model import Model
 from smartml.experiment.orchestrator import Orchestrator
+from smartml.experiment.policy import policy_of
 from smartml.experiment.preview import free_file, preview_text, shown
-from smartml.experiment.publication import publish
+from smartml.experiment.runs import NodeRun, ProgramRun, Run, Runs
 from smartml.experiment.schedulers.batch import BatchSettings
 from smartml.experiment.schedulers.containers import Container
 from smartml.experiment.schedulers.launchers import (
@@ -37,46 +39,16 @@ from smartml.experiment.schedulers.launchers import (
     create_run_settings,
     find_launcher,
 )
-from smartml.experiment.schedulers.local import (
-    DEFAULT_DATABASE,
-    Command,
-    child_environment,
-    command_line,
-)
+from smartml.experiment.schedulers.local import DEFAULT_DATABASE
 from smartml.experiment.schedulers.options import OptionValue
 from smartml.experiment.schedulers.programs import EnvValue
 from smartml.experiment.schedulers.settings import RunSettings
 from smartml.experiment.states import Status
 from smartml.experiment.strategies import Strategy
-from smartml.experiment.summary import summary_table
-from smartml.experiment.supervisor import report_failure, supervisor
-from smartml.store.entities import ENTITY_VARIABLE, EntityState
+from smartml.experiment.summary import launch_summary, summary_table
+from smartml.experiment.supervisor import supervisor
 
 logger = logging.getLogger(__name__)
-
-Entity = Model | Ensemble | Orchestrator
-
-
-class Run(NamedTuple):
-    """One start of an entity, or of one node of a database."""
-
-    entity: Model | Orchestrator
-    # Counts the starts of this entity, from 1.
-    number: int
-    job: Job
-
-
-class Entities(NamedTuple):
-    """Entities sorted by kind: this is the order in which they are reported, and the reverse of their start."""
-
-    models: list[Model]
-    ensembles: list[Ensemble]
-    databases: list[Orchestrator]
-
-    @property
-    def programs(self) -> list[Model]:
-        """The models, then the members of the ensembles."""
-        return [*self.models, *(member for ensemble in self.ensembles for member in ensemble)]
 
 
 class Experiment:
@@ -89,8 +61,9 @@ class Experiment:
         exp.start(db, producer)
 
     exp_path: an existing folder; by default `<current folder>/<name>`, made when something starts.
-    launcher: "local", "slurm", "pbs", "pals", "lsf", "sge", or "auto", the one of this machine. All but "local" can be
-    described, and not started yet. What it started ends with this process, in whatever way that ends.
+    launcher: "local", "slurm", "pbs", "pals", "lsf", "sge", or "auto", the one of this machine. Programs are processes
+    here; with other launchers than "local" those that a run command (`srun`, `mpirun`, ...) starts.
+    What it started ends with this process, in whatever way that ends, unless it is detached: then `attach` finds it.
     Raises PathNotFoundError, UnsupportedError.
     """
 
@@ -102,14 +75,45 @@ class Experiment:
             raise PathNotFoundError(f"exp_path {os.path.abspath(exp_path)} is not an existing folder: make it first")
         self.exp_path = os.path.abspath(name if exp_path is None else exp_path)
         self.launcher = find_launcher(launcher)
-        # Every start, in order.
-        self._runs: list[Run] = []
+        self._runs = Runs()
+        self._journal = Journal(self.exp_path)
+        self._launching = Launching(self.launcher, self._runs, self._running_databases, self._journal)
+        # True once the journal names this script.
+        self._is_noted = False
         # The databases whose addresses programs get: started here, or running when handed to `start`.
         self._databases: list[Orchestrator] = []
         # The databases that a preview would have started.
         self._previewed: list[Orchestrator] = []
-        # What `generate` has put in place, by the name of the model.
-        self._generated: dict[str, AttachedFiles] = {}
+
+    @classmethod
+    def attach(cls, exp_path: PathLike) -> "Experiment":
+        """Find what experiments have started in a folder, and take it up again: what is detached, and what still runs.
+
+            exp = Experiment.attach("online-training")
+            exp.wait("producer")
+
+        Programs that were started are known by their names to `get_status`, `wait`, `finished` and `stop`, and so are
+        models of the same name that this experiment creates. All are shown in `summary`; those that run are watched,
+        and outlive this process all the same. What is not started again are programs that fail, and those that had not
+        yet started because they waited for others: that was up to their script. Running databases are handed to
+        programs that are started from here. Raises NotStartedError where no experiment has started anything.
+        """
+        path = os.path.abspath(exp_path)
+        history = read_journal(Journal(path).file)
+        found = cls(history.name, path, history.launcher)
+        found._databases = take_up(history, found._journal, found._runs, found._launching)
+        return found
+
+    def reconnect_orchestrator(self, checkpoint: PathLike) -> Orchestrator:
+        """Take up a database that runs: programs started from now on get its address.
+
+        checkpoint: its record (`Orchestrator.checkpoint_file`), or its folder. It outlives this process. Raises
+        NotStartedError when it does not run, DuplicateNameError when another of its name does here.
+        """
+        database = Orchestrator.attach(checkpoint)
+        self._check_not_running(sort_entities([database]))
+        self._databases.append(database)
+        return database
 
     def create_run_settings(
         self,
@@ -153,13 +157,20 @@ class Experiment:
         path: PathLike | None = None,
         enable_key_prefixing: bool = False,
         batch_settings: BatchSettings | None = None,
+        **policy: Any,
     ) -> Model:
         """Describe a program; `path`, the folder it runs in, is by default `<exp_path>/<name>`.
 
-        batch_settings: it runs as a job of its own. Raises UnsupportedError for settings of another launcher.
+        batch_settings: it runs as a job of its own. policy: `restarts`, `restart_delay_s`, `restart_reset_s`,
+        `time_limit_s`, `grace_s`, `detach` (see `Policy`):
+
+            exp.create_model("solver", settings, restarts=3, time_limit_s=3600)
+
+        Raises UnsupportedError for settings of another launcher.
         """
         folder = path or Path(self.exp_path, check_name(name, "a model"))
-        model = Model(name, params, run_settings, folder, batch_settings=batch_settings)
+        looked_after = policy_of(policy, "create_model")
+        model = Model(name, params, run_settings, folder, batch_settings=batch_settings, policy=looked_after)
         check_settings(self.launcher, name, run_settings, batch_settings)
         if enable_key_prefixing:
             model.enable_key_prefixing()
@@ -177,12 +188,14 @@ class Experiment:
         *,
         params_as_args: Sequence[str] | None = None,
         n_models: int = 0,
+        **policy: Any,
     ) -> Ensemble:
         """Describe several programs, by their parameters or their number (see `Ensemble`).
 
             exp.create_ensemble("sweep", {"steps": [10, 20], "rate": [0.1, 0.2]}, run_settings=settings)
 
-        Their folders lie in `path`, by default `<exp_path>/<name>`. batch_settings: all run in one job.
+        Their folders lie in `path`, by default `<exp_path>/<name>`. batch_settings: all run in one job. policy: as for
+        `create_model`, of each by itself.
         Raises UnsupportedError for settings of another launcher.
         """
         ensemble = Ensemble(
@@ -195,6 +208,7 @@ class Experiment:
             perm_strategy,
             replicas=replicas,
             n_models=n_models,
+            policy=policy_of(policy, "create_ensemble"),
         )
         check_settings(self.launcher, name, run_settings, batch_settings)
         return ensemble
@@ -226,7 +240,7 @@ class Experiment:
         """
         if tag is not None and not isinstance(tag, str):
             raise ArgumentTypeError(f"tag must be a str, got {type(tag).__name__}: {tag!r}")
-        chosen = self._sorted(entities)
+        chosen = sort_entities(entities)
         if shown() is not None:
             return
         self._check_not_running(chosen)
@@ -243,12 +257,16 @@ class Experiment:
         for model in chosen.programs:
             if os.path.lexists(model.path):
                 remove_folder(Path(model.path), Path(self.exp_path))
-            _place(model, tag or TAG)
-            self._generated[model.name] = model.files
+            self._launching.place(model, tag or TAG)
             logger.log(logging.INFO if verbose else logging.DEBUG, "generated %s with %s", model.path, model.params)
 
     def start(
-        self, *entities: Entity, block: bool = True, summary: bool = False, kill_on_interrupt: bool = True
+        self,
+        *entities: Entity,
+        block: bool = True,
+        summary: bool = False,
+        kill_on_interrupt: bool = True,
+        detach: bool = False,
     ) -> None:
         """Start databases, each until it answers, then ensembles, then models.
 
@@ -259,92 +277,99 @@ class Experiment:
         ask `get_status` or `summary`. A database that runs already is taken as it is. Files that `generate` did not put
         in place are put there now. Output goes to `<path>/<name>.out` and `.err`; that of earlier runs is kept as
         `<name>.1.out`, `<name>.2.out`, ...
+        Programs that wait for others (`Model.start_after`), and restarts, need this script to live.
 
         Ctrl-C stops everything that this experiment started and that is not detached, children's children too; with
-        `kill_on_interrupt=False` the programs go on, unwatched, and are listed in a warning.
-        Raises ServerStartError, LaunchError, DuplicateNameError, AlreadyStartedError.
+        `kill_on_interrupt=False` the programs go on, unwatched, and are listed in a warning. With `detach` all that
+        this call starts outlives the script; `Experiment.attach(exp_path)` finds it again.
+        Raises ServerStartError, LaunchError, DuplicateNameError, AlreadyStartedError, DependencyError.
         """
-        chosen = self._sorted(entities)
+        chosen = sort_entities(entities)
         if (show := shown()) is not None:
             # As much as there is: it is asked for by the command, which has no other way to see it.
             show(self._preview(chosen, "debug"))
             self._previewed += [database for database in chosen.databases if database not in self._previewed]
             return
-        if self.launcher != "local":
-            raise UnsupportedError(f"launcher {self.launcher!r} cannot start anything yet; there is: 'local'")
         self._check_settings(chosen)
         self._check_not_running(chosen)
-        _check_programs(chosen.programs)
+        self._launching.check(chosen.programs, chosen.databases)
         if summary:
-            self._log_launch(chosen)
+            logger.info("%s", launch_summary(self.name, self.exp_path, self.launcher, chosen))
+        self._note_script()
         before = len(self._runs)
         with self._handling_interrupt(kill_on_interrupt):
             try:
                 for database in chosen.databases:
-                    self._start_database(database, kill_on_interrupt)
-                for model in [*chosen.programs[len(chosen.models) :], *chosen.models]:
-                    self._start_program(model, kill_on_interrupt)
+                    self._start_database(database, kill_on_interrupt, detach)
+                for model in chosen.in_order_of_start:
+                    is_detached = detach or model.policy.detach
+                    number = self._runs.next_number(model)
+                    self._launching.start(ProgramRun(model, number, is_detached, not kill_on_interrupt))
             except Exception:
-                self._stop(self._runs[before:])
+                self._stop(list(self._runs)[before:])
                 raise
             if block and chosen.programs:
-                supervisor.wait(self._jobs_of_programs())
+                self._wait_for(self._runs.programs())
 
-    def stop(self, *entities: Entity, grace_s: float = GRACE_S) -> None:
+    def stop(self, *entities: Entity | str, grace_s: float | None = None) -> None:
         """Stop models, then ensembles, then databases, by default all that were started; what has ended is left alone.
 
-        Every process of a program is asked to end, and killed after `grace_s`. Raises NotStartedError.
+        Every process of a program is asked to end, and killed after `grace_s`, by default the program's own. What still
+        waits for others does not start any more. Raises NotStartedError.
         """
         if not entities or shown() is not None:
             self._stop(self._runs, grace_s)
             return
-        chosen = self._sorted(entities)
-        jobs = [self._latest_run(model).job for model in chosen.programs]
+        chosen = self._find(entities)
+        runs = [self._latest_run(model) for model in chosen.programs]
         for database in chosen.databases:
             if database not in self._databases:
                 raise NotStartedError(f"database {database.name!r} was not started by experiment {self.name!r}")
-        supervisor.stop(jobs, grace_s)
+        nodes = [run for run in self._runs if run.entity in chosen.databases]
+        self._stop([*runs, *nodes], grace_s)
         for database in chosen.databases:
-            database.stop(grace_s)
+            # Also one that was running when it was handed to `start`.
+            database.stop(GRACE_S if grace_s is None else grace_s)
 
-    def wait(self, *entities: Model | Ensemble, timeout_s: float | None = None) -> bool:
+    def wait(self, *entities: Model | Ensemble | str, timeout_s: float | None = None) -> bool:
         """Block until the programs have ended, by default all that were started; return False when time ran out first.
 
-        An interrupt is left to the caller: nothing is stopped. Raises NotStartedError.
+        A program that is about to be started again has not ended. An interrupt is left to the caller: nothing is
+        stopped. Raises NotStartedError.
         """
-        chosen = self._sorted(entities)
+        chosen = self._find(entities)
         if chosen.databases:
             raise ArgumentTypeError("a database does not end by itself: wait for models and ensembles")
         if shown() is not None:
             return True
-        jobs = [self._latest_run(model).job for model in chosen.programs]
-        return supervisor.wait(jobs if entities else self._jobs_of_programs(), timeout_s)
+        runs = [self._latest_run(model) for model in chosen.programs]
+        return self._wait_for(runs if entities else self._runs.programs(), timeout_s)
 
     def poll(self, interval: float = 10, verbose: bool = True, kill_on_interrupt: bool = True) -> None:
         """Block until no program runs; with `verbose` log what still does every `interval` seconds."""
         with self._handling_interrupt(kill_on_interrupt):
-            while not supervisor.wait(self._jobs_of_programs(), interval):
-                for job in self._jobs_of_programs() if verbose else ():
-                    if not job.is_over:
-                        logger.info("%s (%s): %s for %.0f s", job.name, job.title, job.status, job.runtime_s)
+            while not self._wait_for(self._runs.programs(), interval):
+                for run in self._runs.programs() if verbose else ():
+                    if not run.is_over:
+                        logger.info("%s", run)
 
-    def finished(self, entity: Model | Ensemble) -> bool:
+    def finished(self, entity: Model | Ensemble | str) -> bool:
         """Return True when the model, or every member of the ensemble, has ended. Raises NotStartedError."""
         return self.wait(entity, timeout_s=0)
 
-    def get_status(self, *entities: Entity) -> list[Status]:
+    def get_status(self, *entities: Entity | str) -> list[Status]:
         """Return the states of models, then of members of ensembles, then of databases, whatever their order here."""
-        chosen = self._sorted(entities)
-        runs = [self._find_run(model) for model in chosen.programs]
-        states = [run.job.status if run else Status.STATUS_NEVER_STARTED for run in runs]
+        chosen = self._find(entities)
+        runs = [self._runs.latest(model) for model in chosen.programs]
+        states = [run.status if run else Status.STATUS_NEVER_STARTED for run in runs]
         return [*states, *(database.status for database in chosen.databases)]
 
     def summary(self, style: str = "github") -> str:
         """Return a table of every start: kind, pid, number of the run, seconds, status and exit code.
 
-        Each node of a database has a line of its own.
+        Each node of a database has a line of its own, and so has each try of a program that is started again.
         """
-        return summary_table(((run.entity.type, run.number, run.job) for run in self._runs), style)
+        return summary_table(self._runs.rows(), style)
 
     def preview(
         self,
@@ -361,7 +386,7 @@ class Experiment:
         """
         if output_format != "plain_text":
             raise ArgumentValueError(f"output_format {output_format!r} is unknown; there is: 'plain_text'")
-        chosen = self._sorted(entities)
+        chosen = sort_entities(entities)
         self._check_settings(chosen)
         text = self._preview(chosen, verbosity_level)
         if output_filename is None:
@@ -378,25 +403,16 @@ class Experiment:
     def __str__(self) -> str:
         return self.name
 
-    def _sorted(self, entities: Sequence[Entity]) -> Entities:
-        """Return the entities by kind. Raises ArgumentTypeError, DuplicateNameError."""
-        for entity in entities:
-            if not isinstance(entity, Entity):
-                hint = "; put a * before a list" if isinstance(entity, Iterable) else ""
-                raise ArgumentTypeError(
-                    f"expected models, ensembles and databases, got {type(entity).__name__}: {entity!r}{hint}"
-                )
-        chosen = Entities(
-            [entity for entity in entities if isinstance(entity, Model)],
-            [entity for entity in entities if isinstance(entity, Ensemble)],
-            [entity for entity in entities if isinstance(entity, Orchestrator)],
-        )
-        together: list[Entity] = [*chosen.programs, *chosen.ensembles, *chosen.databases]
-        names = [entity.name for entity in together]
-        for name in names:
-            if names.count(name) > 1:
-                raise DuplicateNameError(f"{names.count(name)} of the entities are named {name!r}: rename all but one")
-        return chosen
+    def _find(self, entities: Sequence[Entity | str]) -> Entities:
+        """Return the entities by kind, those that are named as they were started. Raises NotStartedError."""
+        return sort_entities([self._named(entity) if isinstance(entity, str) else entity for entity in entities])
+
+    def _named(self, name: str) -> Entity:
+        known: dict[str, Entity] = {run.entity.name: run.entity for run in self._runs}
+        if name not in known:
+            listed = ", ".join(map(repr, known)) or "none"
+            raise NotStartedError(f"experiment {self.name!r} has started nothing named {name!r}; it has: {listed}")
+        return known[name]
 
     def _preview(self, chosen: Entities, verbosity_level: str) -> str:
         overview = {"Experiment Name": self.name, "Experiment Path": self.exp_path, "Launcher": self.launcher}
@@ -420,135 +436,74 @@ class Experiment:
                 raise ArgumentValueError(f"ensemble {ensemble.name!r} has no members: append them by add_model")
 
     def _check_not_running(self, chosen: Entities) -> None:
-        running: dict[str, Entity] = {run.entity.name: run.entity for run in self._runs if not run.job.is_over}
+        running: dict[str, Entity] = {run.entity.name: run.entity for run in self._runs if not run.is_over}
         running |= {database.name: database for database in self._running_databases()}
         together: list[Entity] = [*chosen.programs, *chosen.databases]
         for entity in together:
-            if running.get(entity.name) is entity:
+            if running.get(entity.name) is entity or self._is_attached(entity):
                 raise AlreadyStartedError(f"{entity.name!r} runs already: wait for its end, or stop it first")
             if entity.name in running:
                 raise DuplicateNameError(f"another entity named {entity.name!r} is running: rename one of them")
 
-    def _start_database(self, database: Orchestrator, kill_on_interrupt: bool) -> None:
+    def _is_attached(self, entity: Entity) -> bool:
+        run = self._runs.latest(entity) if isinstance(entity, Model) else None
+        return run is not None and run.is_attached and not run.is_over
+
+    def _note_script(self) -> None:
+        if not self._is_noted:
+            self._journal.experiment(self.name, self.launcher, os.getpid(), psutil.Process().create_time())
+            self._is_noted = True
+
+    def _start_database(self, database: Orchestrator, kill_on_interrupt: bool, detach: bool) -> None:
         if not database.is_running:
             database.start(default_path=Path(self.exp_path, database.name))
-            number = self._next_number(database)
+            number = self._runs.next_number(database)
+            if detach:
+                supervisor.release(database.jobs)
             for job in database.jobs:
-                self._note_run(database, number, job, kill_on_interrupt)
+                job.outlives_interrupt = not kill_on_interrupt
+                job.is_detached = job.is_detached or detach
+                self._runs.add(NodeRun(database, number, job))
+                self._journal.start(job, Start(job.name, database.type, number, job.is_detached, job.grace_s))
         if database not in self._databases:
             self._databases.append(database)
-
-    def _start_program(self, model: Model, kill_on_interrupt: bool) -> None:
-        folder = Path(model.path)
-        out, err = folder / f"{model.name}.out", folder / f"{model.name}.err"
-        if self._generated.get(model.name) is not model.files:
-            _place(model)
-        command = Command(
-            argv=_command(model),
-            folder=folder,
-            environment=child_environment(
-                os.environ,
-                {database.db_identifier: database.get_address() for database in self._running_databases()},
-                reads_from=[entity.name for entity in model.incoming_entities],
-                writes_as=model.name if model.query_key_prefixing() else None,
-                own={ENTITY_VARIABLE: model.name, **model.run_settings.env_vars},
-                log=err,
-            ),
-            out=out,
-            err=err,
-        )
-        # Before it runs: who looks for it shall not miss it.
-        self._publish(model, Status.STATUS_RUNNING)
-        try:
-            job = supervisor.launch(model.name, command, on_end=lambda job: self._on_end(model, job))
-        except LaunchError:
-            self._publish(model, Status.STATUS_FAILED)
-            raise
-        self._note_run(model, self._next_number(model), job, kill_on_interrupt)
-
-    def _on_end(self, model: Model, job: Job) -> None:
-        report_failure(job)
-        self._publish(model, job.status)
-
-    def _publish(self, model: Model, status: Status) -> None:
-        prefix = model.name if model.query_key_prefixing() else ""
-        publish(self._running_databases(), EntityState(model.name, str(status), prefix))
-
-    def _next_number(self, entity: Model | Orchestrator) -> int:
-        return 1 + max((run.number for run in self._runs if run.entity is entity), default=0)
-
-    def _note_run(self, entity: Model | Orchestrator, number: int, job: Job, kill_on_interrupt: bool) -> None:
-        job.outlives_interrupt = not kill_on_interrupt
-        self._runs.append(Run(entity, number, job))
+            if database.checkpoint_file is not None:
+                self._journal.database(database.name, database.checkpoint_file)
 
     def _running_databases(self) -> list[Orchestrator]:
         return [database for database in self._databases if database.is_running]
 
-    def _jobs_of_programs(self) -> list[Job]:
-        return [run.job for run in self._runs if isinstance(run.entity, Model)]
+    def _wait_for(self, runs: Iterable[ProgramRun], timeout_s: float | None = None) -> bool:
+        waited_for = list(runs)
+        return supervisor.wait_until(lambda: all(run.is_over for run in waited_for), timeout_s)
 
-    def _find_run(self, model: Model) -> Run | None:
-        return next((run for run in reversed(self._runs) if run.entity is model), None)
-
-    def _latest_run(self, model: Model) -> Run:
-        run = self._find_run(model)
+    def _latest_run(self, model: Model) -> ProgramRun:
+        run = self._runs.latest(model)
         if run is None:
             raise NotStartedError(f"{model.name!r} was never started by experiment {self.name!r}")
         return run
 
-    def _stop(self, runs: Iterable[Run], grace_s: float = GRACE_S) -> None:
-        running = [run for run in runs if not run.job.is_over]
-        supervisor.stop((run.job for run in running if isinstance(run.entity, Model)), grace_s)
-        for entity in dict.fromkeys(run.entity for run in running):
-            if isinstance(entity, Orchestrator):
-                entity.stop(grace_s)
+    def _stop(self, runs: Iterable[Run], grace_s: float | None = None) -> None:
+        running = [run for run in runs if not run.is_over]
+        self._launching.stop((run for run in running if isinstance(run, ProgramRun)), grace_s)
+        nodes = [run for run in running if isinstance(run, NodeRun)]
+        for run in nodes:
+            self._journal.stop(run.job)
+        for database in dict.fromkeys(run.entity for run in nodes):
+            database.stop(GRACE_S if grace_s is None else grace_s)
+        supervisor.wait((run.job for run in nodes), GRACE_S)
 
     @contextlib.contextmanager
     def _handling_interrupt(self, kill: bool) -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt:
-            # A detached database was to stay in any case.
-            running = [run for run in self._runs if not run.job.is_over and not getattr(run.entity, "detach", False)]
+            running = [run for run in self._runs if not run.is_over and not run.is_detached]
             if kill:
-                if running:
-                    jobs = (run.job for run in running)
+                if jobs := [run.job for run in running if run.job is not None]:
                     logger.warning("interrupted: stopping %s", names_with_titles(jobs, at_most=8))
                 self._stop(running)
             else:
-                supervisor.hand_over(run.job for run in running)
+                nodes = [run.job for run in running if isinstance(run, NodeRun)]
+                self._launching.hand_over((run for run in running if isinstance(run, ProgramRun)), nodes)
             raise
-
-    def _log_launch(self, chosen: Entities) -> None:
-        lines = [
-            "=== Launch Summary ===",
-            f"Experiment: {self.name}",
-            f"Experiment Path: {self.exp_path}",
-            f"Launcher: {self.launcher}",
-            *(f"Database: {database.name} ({database.status})" for database in chosen.databases),
-            *(f"Ensemble: {ensemble.name} ({len(ensemble)} members)" for ensemble in chosen.ensembles),
-            *(f"Model: {model.name}: {shlex.join(_command(model))}" for model in chosen.models),
-        ]
-        logger.info("\n".join(lines))
-
-
-def _place(model: Model, tag: str = TAG) -> None:
-    """Put the files of a model into its folder, and their index beside them."""
-    folder = Path(model.path)
-    placed = place_files(model.files, folder, model.params, tag, used_elsewhere=model.params_as_args)
-    if model.files or model.params:
-        write_index(index_file(folder, model.name), placed, model.params, tag)
-
-
-def _command(model: Model) -> tuple[str, ...]:
-    return command_line(model.run_settings, model.path)
-
-
-def _check_programs(models: Iterable[Model]) -> None:
-    """Look again: run settings may be old, or their program may have been changed by hand."""
-    for model in models:
-        # Raises what cannot be put together.
-        _command(model)
-        for program in model.run_settings.programs():
-            if not os.access(program, os.X_OK):
-                raise ProgramNotFoundError(f"{model.name!r} cannot start: {program} is not there, or not executable")

@@ -6,8 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, DuplicateNameError
+from smartml.experiment.dependencies import (
+    AfterData,
+    AfterDatabase,
+    AfterPrograms,
+    Dependency,
+    check_moment,
+    check_timeout,
+)
 from smartml.experiment.files import AttachedFiles, PathLike, Paths, attach_files, check_name, check_params
+from smartml.experiment.orchestrator import Orchestrator
+from smartml.experiment.policy import Policy
 from smartml.experiment.schedulers.batch import BatchSettings
+from smartml.experiment.schedulers.local import DEFAULT_DATABASE
 from smartml.experiment.schedulers.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -19,6 +30,7 @@ class Model:
 
     params: values for the tags of files to configure. path: the folder it runs in, by default the current one.
     params_as_args: the parameters that `params_to_args` makes arguments of. batch_settings: it runs as a batch job.
+    policy: restarts, time limit and more.
     """
 
     def __init__(
@@ -29,6 +41,7 @@ class Model:
         path: PathLike | None = None,
         params_as_args: Sequence[str] | None = None,
         batch_settings: BatchSettings | None = None,
+        policy: Policy | None = None,
     ) -> None:
         if not isinstance(run_settings, RunSettings):
             raise ArgumentTypeError(
@@ -42,6 +55,9 @@ class Model:
         self.path = str(Path(path or ".").absolute())
         self.files = AttachedFiles()
         self.incoming_entities: list[Model] = []
+        self.policy = policy or Policy()
+        # What must have come before it starts.
+        self.dependencies: list[Dependency] = []
         self._is_prefixing = False
 
     @property
@@ -90,6 +106,45 @@ class Model:
             if any(member.name == known.name for known in self.incoming_entities):
                 raise DuplicateNameError(f"{member.name!r} is registered with {self.name!r} already")
             self.incoming_entities.append(member)
+
+    def start_after(
+        self,
+        what: Union["Model", "Ensemble", Orchestrator, str],
+        when: str = "completed",
+        *,
+        db_identifier: str = DEFAULT_DATABASE,
+        timeout_s: float | None = None,
+    ) -> None:
+        """Let this program wait, when it is started, until something has come; called again, for that as well.
+
+        what: a model, or all members of an ensemble, until they are "completed" (with exit code 0), "started", or
+            "ended", however. A database, until it answers. A name, until a tensor, a dataset or an aggregation list of
+            that name is in the database `db_identifier`, as it is or under the name of an incoming entity:
+
+                trainer.register_incoming_entity(producer)
+                trainer.start_after("training_data")
+
+        timeout_s: how long to wait at most, from the call of `Experiment.start` on.
+        What can never come ends the waiting: the program is Cancelled, and an error is logged that says why. It cannot
+        when a program that was to complete has failed for good, or when no incoming entity (where none is registered,
+        no other program) is left that could put the data. What is known before anything starts is raised there, as
+        DependencyError. Raises ArgumentTypeError, ArgumentValueError.
+        """
+        moment, timeout_s = check_moment(when), check_timeout(timeout_s)
+        models = [what] if isinstance(what, Model) else getattr(what, "models", None)
+        if models is not None:
+            if any(model is self for model in models):
+                raise ArgumentValueError(f"model {self.name!r} cannot wait for itself")
+            found: Dependency = AfterPrograms(getattr(what, "name", ""), tuple(models), moment, timeout_s)
+        elif isinstance(what, Orchestrator):
+            found = AfterDatabase(what, timeout_s)
+        elif isinstance(what, str) and what:
+            found = AfterData(what, db_identifier, timeout_s)
+        else:
+            raise ArgumentTypeError(
+                f"model {self.name!r} can wait for a Model, Ensemble, Orchestrator, or the name of data, got {what!r}"
+            )
+        self.dependencies.append(found)
 
     def enable_key_prefixing(self) -> None:
         """Put this program's name before every key it writes (`SSKEYOUT`)."""

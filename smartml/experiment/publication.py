@@ -14,16 +14,21 @@ logger = logging.getLogger(__name__)
 _TIMEOUT_S = 2.0
 
 
+def client_of(database: Orchestrator) -> Client:
+    """Connect to a database for a few words; the caller closes the client. Raises StoreConnectionError."""
+    return Client(
+        cluster=database.db_nodes > 1,
+        address=database.address,
+        timeout_s=_TIMEOUT_S,
+        connect_timeout_s=_TIMEOUT_S,
+    )
+
+
 def publish(databases: Iterable[Orchestrator], state: EntityState) -> None:
     """Note the state of an entity in databases. Where that cannot be done it is logged, and harms nothing else."""
     for database in databases:
         try:
-            with Client(
-                cluster=database.db_nodes > 1,
-                address=database.address,
-                timeout_s=_TIMEOUT_S,
-                connect_timeout_s=_TIMEOUT_S,
-            ) as client:
+            with client_of(database) as client:
                 publish_entity(client.database, state)
         except SmartMLError as error:
             logger.warning("%s does not learn that %s is %s: %s", database.name, state.name, state.status, error)

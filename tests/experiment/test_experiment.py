@@ -59,14 +59,19 @@ def test_a_given_folder_must_exist(tmp_path):
         Experiment("exp", 5)
 
 
-def test_other_launchers_can_be_described_and_not_started_yet(tmp_path):
+def test_launchers_are_known_by_their_names(tmp_path):
     assert Experiment("exp", launcher="Local").launcher == "local"
-    exp = Experiment("exp", tmp_path, launcher="slurm")
-    model = exp.create_model("model", exp.create_run_settings("true", run_command="srun"))
-    with pytest.raises(UnsupportedError, match="launcher 'slurm' cannot start anything yet; there is: 'local'"):
-        exp.start(model)
+    assert Experiment("exp", tmp_path, launcher="slurm").launcher == "slurm"
     with pytest.raises(UnsupportedError, match="launcher 'cobalt' is not available; there are: 'local', 'slurm'"):
         Experiment("exp", launcher="cobalt")
+
+
+def test_a_run_command_that_is_not_there_is_an_error_before_anything_starts(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    exp = Experiment("exp", tmp_path, launcher="slurm")
+    model = exp.create_model("model", exp.create_run_settings("python", run_command="srun"))
+    with pytest.raises(ProgramNotFoundError, match="'model' cannot start: srun is not there"):
+        exp.start(model)
 
 
 def test_odd_folders_are_no_trouble(odd_path):

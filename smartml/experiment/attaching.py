@@ -1,0 +1,67 @@
+"""Take up what other processes have started, as the journal tells of it."""
+
+import logging
+import sys
+from pathlib import Path
+
+from smartml.errors import NotStartedError
+from smartml.experiment.detached import DetachedJob
+from smartml.experiment.journal import Entry, History, Journal
+from smartml.experiment.launching import Launching
+from smartml.experiment.model import Model
+from smartml.experiment.orchestrator import Orchestrator
+from smartml.experiment.runs import NodeRun, ProgramRun, Runs
+from smartml.experiment.schedulers.settings import RunSettings
+from smartml.experiment.supervisor import supervisor
+
+logger = logging.getLogger(__name__)
+
+
+def take_up(history: History, journal: Journal, runs: Runs, launching: Launching) -> list[Orchestrator]:
+    """Put what a journal tells of into the table of runs, and watch what still runs; return the running databases."""
+    databases = {name: _find_database(name, Path(record)) for name, record in history.databases.items()}
+    for entry in history.jobs.values():
+        try:
+            _take_up_job(entry, journal, runs, launching, databases)
+        except (KeyError, TypeError, ValueError) as error:
+            logger.warning("%s tells too little of a job, which is left out: %r", journal.file, error)
+    return [database for database in databases.values() if database.is_running]
+
+
+def _take_up_job(
+    entry: Entry, journal: Journal, runs: Runs, launching: Launching, databases: dict[str, Orchestrator]
+) -> None:
+    start = entry.start
+    job = DetachedJob.find(entry, journal.file)
+    number = int(start["number"])
+    if start["kind"] != "Orchestrator":
+        run = ProgramRun(_model_of(entry), number, job.is_detached)
+        run.is_attached = True
+        launching.take_up(run, job)
+        return
+    # The nodes of a cluster have the name of their database, and their own number.
+    database = databases.get(job.name) or databases.get(job.name.rpartition("_")[0])
+    if database is not None:
+        # Whoever stops a database removes its record.
+        record = database.checkpoint_file
+        entry.is_stopped = entry.is_stopped or record is None or not Path(record).exists()
+        job.is_cancelled = job.is_cancelled or entry.is_stopped
+        runs.add(NodeRun(database, number, job))
+        supervisor.adopt(job, on_end=lambda job: None)
+        job.watch()
+
+
+def _find_database(name: str, record: Path) -> Orchestrator:
+    try:
+        return Orchestrator.attach(record)
+    except NotStartedError:
+        # It has ended; it still has a line in the table.
+        return Orchestrator(record.parent, port=0, db_identifier=name)
+
+
+def _model_of(entry: Entry) -> Model:
+    command = entry.start["command"]
+    # Any program that is there, so that one that is not any more can be looked at.
+    settings = RunSettings(sys.executable)
+    settings.exe, settings.exe_args = [command[0]], list(command[1:])
+    return Model(entry.start["name"], None, settings, entry.start["folder"])

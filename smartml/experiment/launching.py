@@ -1,0 +1,326 @@
+"""Start the programs of an experiment: once what they wait for has come, and again when they fail."""
+
+import functools
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from smartml.errors import DependencyError, ProgramNotFoundError, SmartMLError
+from smartml.experiment.dependencies import Dependency, check_circle
+from smartml.experiment.detached import DetachedJob, Recording
+from smartml.experiment.files import TAG, AttachedFiles, place_files
+from smartml.experiment.generated import index_file, write_index
+from smartml.experiment.guardian import GRACE_S
+from smartml.experiment.job import Job
+from smartml.experiment.journal import Journal, Start, find_end
+from smartml.experiment.loop import loop
+from smartml.experiment.model import Model
+from smartml.experiment.orchestrator import Orchestrator
+from smartml.experiment.preview import placement_of
+from smartml.experiment.process import ProcessJob
+from smartml.experiment.publication import publish
+from smartml.experiment.runs import ProgramRun, Runs
+from smartml.experiment.schedulers.local import Command, child_environment, command_line
+from smartml.experiment.states import Status
+from smartml.experiment.supervisor import report_failure, supervisor
+from smartml.store.entities import ENTITY_VARIABLE, EntityState
+
+logger = logging.getLogger(__name__)
+
+# Between two looks at what nothing tells of; it grows.
+_FIRST_LOOK_S, _LONGEST_LOOK_S = 0.05, 1.0
+
+
+class Launching:
+    """Start the programs of one experiment, and look after them. Safe to use from any thread.
+
+    databases: returns those that run, whose addresses programs get.
+    """
+
+    def __init__(
+        self, launcher: str, runs: Runs, databases: Callable[[], Sequence[Orchestrator]], journal: Journal
+    ) -> None:
+        self._launcher = launcher
+        self._runs = runs
+        self._databases = databases
+        self._journal = journal
+        # What `generate` has put in place, by the name of the model.
+        self._generated: dict[str, AttachedFiles] = {}
+        # Guards the runs that wait: a run leaves them once, to begin or to end.
+        self._lock = threading.Lock()
+        self._waiting: list[ProgramRun] = []
+
+    def place(self, model: Model, tag: str = TAG) -> None:
+        """Put the files of a model into its folder, and their index beside them, for starts to come."""
+        _place(model, tag)
+        self._generated[model.name] = model.files
+
+    def take_up(self, run: ProgramRun, job: DetachedJob) -> None:
+        """Watch a program that another process has started."""
+        self._runs.add(run)
+        run.tries.append(job)
+        supervisor.adopt(job, on_end=lambda job: self._on_end(run, job))
+        job.watch()
+
+    def check(self, models: Sequence[Model], databases: Sequence[Orchestrator]) -> None:
+        """See that programs are there, and that what they wait for can come when these are started together.
+
+        Raises ProgramNotFoundError, DependencyError.
+        """
+        check_circle(models)
+
+        def is_known(other: Model) -> bool:
+            return any(other is model for model in models) or self._runs.latest(other) is not None
+
+        for model in models:
+            _check_program(model)
+            for dependency in model.dependencies:
+                dependency.check(model, is_known, [*self._databases(), *databases])
+
+    def start(self, run: ProgramRun) -> None:
+        """Start a program, now or when what it waits for has come. Raises LaunchError."""
+        self._runs.add(run)
+        if not run.entity.dependencies:
+            try:
+                self._begin(run)
+            except BaseException:
+                self._runs.remove(run)
+                raise
+            return
+        with self._lock:
+            self._waiting.append(run)
+        self._publish(run)
+        for dependency in run.entity.dependencies:
+            if dependency.timeout_s is not None:
+                self._give_up_after(run, dependency, dependency.timeout_s)
+        self._look(run, _FIRST_LOOK_S)
+
+    def stop(self, runs: Iterable[ProgramRun], grace_s: float | None = None) -> None:
+        """End programs, and those that wait before they begin; what has ended is left as it is."""
+        running = [run for run in runs if not run.is_over]
+        with self._lock:
+            for run in running:
+                run.is_cancelled = True
+                self._settle_idle(run)
+        jobs = [run.job for run in running if run.job is not None and not run.job.is_over]
+        for job in jobs:
+            self._journal.stop(job)
+        for run in running:
+            if run.final is not None:
+                self._publish(run)
+                self._tell(run)
+        supervisor.stop(jobs, grace_s)
+        longest_s = max((run.entity.policy.grace_s if grace_s is None else grace_s for run in running), default=0.0)
+        supervisor.wait_until(lambda: all(run.is_over for run in running), longest_s + GRACE_S)
+
+    def hand_over(self, runs: Iterable[ProgramRun], services: Sequence[Job]) -> None:
+        """Let what runs go on after this process, unwatched, services as well, and what waits never begin."""
+        running = [run for run in runs if not run.is_over]
+        with self._lock:
+            for run in running:
+                run.is_cancelled = True
+                self._settle_idle(run)
+        supervisor.hand_over([*services, *(run.job for run in running if run.job is not None)])
+
+    def _settle_idle(self, run: ProgramRun) -> None:
+        """Cancel a run that waits, for others or for its next try. The lock is held."""
+        if run in self._waiting:
+            self._waiting.remove(run)
+        elif run.timer is None:
+            return
+        run.settle(Status.STATUS_CANCELLED)
+
+    def _look(self, run: ProgramRun, next_look_s: float) -> None:
+        """Begin a run if all that it waits for has come. May block for a while."""
+        model, databases = run.entity, self._databases()
+        try:
+            missing = [one for one in model.dependencies if not one.is_met(model, self._runs, databases)]
+        except DependencyError as error:
+            self._give_up(run, error)
+            return
+        with self._lock:
+            if run not in self._waiting:
+                return
+            if missing:
+                run.waits_for = " and ".join(map(str, missing))
+                if run.timer is None and any(one.is_polled for one in missing):
+                    run.timer = loop.call_later(
+                        next_look_s, lambda: loop.aside(lambda: self._look_again(run, next_look_s))
+                    )
+                return
+            self._waiting.remove(run)
+            run.waits_for = ""
+        self._begin_aside(run)
+
+    def _look_again(self, run: ProgramRun, look_s: float) -> None:
+        with self._lock:
+            run.timer = None
+        self._look(run, min(1.5 * look_s, _LONGEST_LOOK_S))
+
+    def _give_up_after(self, run: ProgramRun, dependency: Dependency, timeout_s: float) -> None:
+        def give_up() -> None:
+            why = f"{run.name!r} has waited {timeout_s:g} s for {dependency}"
+            self._give_up(run, DependencyError(why))
+
+        loop.call_later(timeout_s, lambda: loop.aside(give_up))
+
+    def _give_up(self, run: ProgramRun, why: DependencyError) -> None:
+        with self._lock:
+            if run not in self._waiting:
+                return
+            self._waiting.remove(run)
+            run.settle(Status.STATUS_CANCELLED)
+        logger.error("%s is not started: %s", run.name, why)
+        self._publish(run)
+        self._tell(run)
+
+    def _begin_aside(self, run: ProgramRun) -> None:
+        """Start the program of a run where nobody is there to hear of an error."""
+        if supervisor.is_closing:
+            run.settle(Status.STATUS_CANCELLED)
+            return
+        try:
+            self._begin(run)
+        except (SmartMLError, OSError) as error:
+            logger.error("%s failed: %s", run.name, error)
+            run.settle(Status.STATUS_FAILED)
+            self._publish(run)
+            self._tell(run)
+
+    def _begin(self, run: ProgramRun) -> None:
+        model = run.entity
+        command = self._command(model)
+        # Before it runs: who looks for it shall not miss it.
+        self._publish(run, Status.STATUS_RUNNING)
+        start = Start(run.name, model.type, run.number + len(run.tries), run.is_detached, model.policy.grace_s)
+        # Its end is told after its start, however short it is.
+        is_noted = threading.Event()
+
+        def on_end(job: Job) -> None:
+            is_noted.wait()
+            self._on_end(run, job)
+
+        try:
+            job = supervisor.launch(
+                run.name,
+                command,
+                on_end=on_end,
+                detach=run.is_detached,
+                grace_s=model.policy.grace_s,
+                recording=Recording(self._journal.file, start),
+            )
+        except SmartMLError:
+            self._publish(run, Status.STATUS_FAILED)
+            raise
+        try:
+            job.outlives_interrupt = run.outlives_interrupt
+            with self._lock:
+                run.tries.append(job)
+                is_cancelled = run.is_cancelled
+            if not run.is_detached:
+                self._journal.start(job, start)
+            if model.policy.time_limit_s is not None:
+                supervisor.limit(job, model.policy.time_limit_s)
+        finally:
+            is_noted.set()
+        if is_cancelled:
+            # Stopped in the very moment of its start.
+            supervisor.stop([job])
+        self._tell(run)
+
+    def _on_end(self, run: ProgramRun, job: Job) -> None:
+        if job.status is Status.STATUS_FAILED and not (run.is_detached or run.is_attached):
+            # Another process may have stopped it.
+            entry = find_end(self._journal.file, job.record()["id"])
+            job.is_cancelled = entry is not None and entry.is_stopped
+        delay_s = run.restart_delay_s(job)
+        left = run.entity.policy.restarts - run.restarts
+        report_failure(job, "" if delay_s is None else f"; restart in {delay_s:g} s, {left} more are left")
+        if not (run.is_detached or run.is_attached):
+            self._journal.end(job)
+        if delay_s is None:
+            run.settle(job.status)
+            self._publish(run)
+        else:
+            # It still runs for those who wait for its data.
+            self._publish(run, Status.STATUS_NEW)
+            with self._lock:
+                if not run.is_cancelled:
+                    run.timer = loop.call_later(delay_s, lambda: loop.aside(lambda: self._try_again(run)))
+            if run.is_cancelled and run.final is None:
+                run.settle(Status.STATUS_CANCELLED)
+                self._publish(run)
+        self._tell(run)
+
+    def _try_again(self, run: ProgramRun) -> None:
+        with self._lock:
+            if run.final is not None:
+                return
+            run.timer = None
+        if isinstance(run.job, ProcessJob):
+            # Children that it has left behind would be in the way of the next try.
+            ProcessJob.cancel([run.job])
+        self._begin_aside(run)
+
+    def _tell(self, run: ProgramRun) -> None:
+        """Have those look again who wait for what this run may have changed."""
+        supervisor.notify()
+        with self._lock:
+            concerned = [
+                other for other in self._waiting if any(one.concerns(run.entity) for one in other.entity.dependencies)
+            ]
+        for other in concerned:
+            loop.aside(functools.partial(self._look, other, _FIRST_LOOK_S))
+
+    def _publish(self, run: ProgramRun, status: Status | None = None) -> None:
+        model = run.entity
+        prefix = model.name if model.query_key_prefixing() else ""
+        publish(self._databases(), EntityState(model.name, str(status or run.status), prefix))
+
+    def _command(self, model: Model) -> Command:
+        """Return what is to be started; the files of the model are put in place first, and those the command reads."""
+        folder = Path(model.path)
+        if self._generated.get(model.name) is not model.files:
+            _place(model)
+        out, err = folder / f"{model.name}.out", folder / f"{model.name}.err"
+        addresses = {database.db_identifier: database.get_address() for database in self._databases()}
+        environment = child_environment(
+            os.environ,
+            addresses,
+            reads_from=[entity.name for entity in model.incoming_entities],
+            writes_as=model.name if model.query_key_prefixing() else None,
+            own={ENTITY_VARIABLE: model.name, **model.run_settings.env_vars},
+            log=err,
+        )
+        if self._launcher == "local":
+            return Command(command_line(model.run_settings, model.path), folder, environment, out, err)
+        placement = placement_of(model, addresses)
+        for file, text in model.run_settings.side_files(placement).items():
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
+            Path(file).write_text(text, encoding="utf-8")
+        argv = tuple(model.run_settings.command(placement))
+        if not model.run_settings.writes_output:
+            return Command(argv, folder, environment, out, err)
+        # The run command writes what the program says into its files; what it says itself must not get between that.
+        log = folder / f"{model.name}.launch.log"
+        return Command(argv, folder, environment, log, log, written=(err, out))
+
+
+def _place(model: Model, tag: str = TAG) -> None:
+    """Put the files of a model into its folder, and their index beside them."""
+    folder = Path(model.path)
+    placed = place_files(model.files, folder, model.params, tag, used_elsewhere=model.params_as_args)
+    if model.files or model.params:
+        write_index(index_file(folder, model.name), placed, model.params, tag)
+
+
+def _check_program(model: Model) -> None:
+    """Look again: run settings may be old, or their program may have been changed by hand."""
+    # Raises what cannot be put together.
+    command_line(model.run_settings, model.path)
+    for program in model.run_settings.programs():
+        if not shutil.which(program):
+            raise ProgramNotFoundError(f"{model.name!r} cannot start: {program} is not there, or not executable")

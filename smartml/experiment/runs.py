@@ -1,0 +1,187 @@
+"""The table of runs: every start of an experiment, what became of it, and the tries that it took."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from smartml.experiment.job import Job
+from smartml.experiment.loop import Timer
+from smartml.experiment.model import Model
+from smartml.experiment.orchestrator import Orchestrator
+from smartml.experiment.process import ProcessJob
+from smartml.experiment.states import Status
+
+
+class Row(NamedTuple):
+    """One line of the table: one start of a program, or of one node of a database."""
+
+    name: str
+    kind: str
+    # Counts the starts of this entity, from 1.
+    number: int
+    # None as long as it waits for what must come before it.
+    job: Job | None
+    status: Status
+
+
+class NodeRun:
+    """One start of a server of a database."""
+
+    def __init__(self, entity: Orchestrator, number: int, job: ProcessJob) -> None:
+        self.entity = entity
+        self.number = number
+        self.job = job
+
+    @property
+    def is_over(self) -> bool:
+        """True when it has ended."""
+        return self.job.is_over
+
+    @property
+    def is_detached(self) -> bool:
+        """True when it outlives the script."""
+        return self.job.is_detached
+
+    def is_of(self, entity: Model | Orchestrator) -> bool:
+        """Tell whether this is a start of a database."""
+        return self.entity is entity
+
+    def rows(self) -> list[Row]:
+        """Return its line of the table."""
+        return [Row(self.job.name, self.entity.type, self.number, self.job, self.job.status)]
+
+
+class ProgramRun:
+    """One start of a model: it may wait for others first, and may take several tries.
+
+    New (waits for others) ──► Running ──► ended, for good: `settle`
+                                 ▲   │
+                      New (waits between tries)
+    """
+
+    def __init__(self, entity: Model, number: int, is_detached: bool = False, outlives_interrupt: bool = False) -> None:
+        self.entity = entity
+        # Of the first try; those that follow count on.
+        self.number = number
+        self.is_detached = is_detached
+        self.outlives_interrupt = outlives_interrupt
+        # True when another process has started it.
+        self.is_attached = False
+        self.tries: list[Job] = []
+        # Since the last try that ran long enough.
+        self.restarts = 0
+        # What it waits for, in words; empty when it does not.
+        self.waits_for = ""
+        # Set while it waits for a moment: the next try, or another look at what it waits for.
+        self.timer: Timer | None = None
+        # True once a stop was asked for: there is no further try.
+        self.is_cancelled = False
+        # What became of it; None until then.
+        self.final: Status | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the model."""
+        return self.entity.name
+
+    @property
+    def job(self) -> Job | None:
+        """The latest try."""
+        return self.tries[-1] if self.tries else None
+
+    @property
+    def has_started(self) -> bool:
+        """True once its program has run."""
+        return bool(self.tries)
+
+    @property
+    def is_over(self) -> bool:
+        """True when there is nothing more to come, and everyone who must hear of it has."""
+        return self.final is not None and (self.job is None or self.job.is_over)
+
+    @property
+    def status(self) -> Status:
+        """What it is doing, or what became of it."""
+        if self.final is not None:
+            return self.final
+        if self.job is None or self.timer is not None:
+            return Status.STATUS_NEW
+        # What it has come to is about to be known: perhaps another try follows.
+        return Status.STATUS_RUNNING if self.job.has_ended else self.job.status
+
+    def is_of(self, model: Model | Orchestrator) -> bool:
+        """Tell whether this is a start of a model."""
+        return self.entity is model or (self.is_attached and self.name == model.name)
+
+    def settle(self, status: Status) -> None:
+        """Note that nothing more is to come."""
+        self.final = status
+        self.waits_for = ""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def restart_delay_s(self, job: Job) -> float | None:
+        """Count the end of a try; return how long to wait for the next, or None when there is none."""
+        policy = self.entity.policy
+        if self.is_cancelled or job.status is not Status.STATUS_FAILED:
+            return None
+        if job.runtime_s >= policy.restart_reset_s:
+            self.restarts = 0
+        if self.restarts == policy.restarts:
+            return None
+        self.restarts += 1
+        return policy.delay_s(self.restarts)
+
+    def rows(self) -> list[Row]:
+        """Return a line for each try; one for a program that waits for the first."""
+        kind = self.entity.type
+        if not self.tries:
+            return [Row(self.name, kind, self.number, None, self.status)]
+        return [Row(self.name, kind, self.number + index, job, job.status) for index, job in enumerate(self.tries)]
+
+    def __str__(self) -> str:
+        if self.waits_for:
+            return f"{self.name}: {self.status}, waits for {self.waits_for}"
+        if self.job is None:
+            return f"{self.name}: {self.status}"
+        return f"{self.name} ({self.job.title}): {self.status} for {self.job.runtime_s:.0f} s"
+
+
+Run = NodeRun | ProgramRun
+
+
+class Runs:
+    """All starts of an experiment, in their order."""
+
+    def __init__(self) -> None:
+        self._runs: list[Run] = []
+
+    def add(self, run: Run) -> None:
+        """Append a start."""
+        self._runs.append(run)
+
+    def remove(self, run: Run) -> None:
+        """Forget a start that failed before anything ran."""
+        self._runs.remove(run)
+
+    def next_number(self, entity: Model | Orchestrator) -> int:
+        """Return the number that the next start of an entity has."""
+        return 1 + max((row.number for run in self._runs if run.is_of(entity) for row in run.rows()), default=0)
+
+    def latest(self, model: Model) -> ProgramRun | None:
+        """Return the latest start of a model; of one that another process has started, the name counts."""
+        return next((run for run in reversed(self.programs()) if run.is_of(model)), None)
+
+    def programs(self) -> list[ProgramRun]:
+        """Return the starts of programs."""
+        return [run for run in self._runs if isinstance(run, ProgramRun)]
+
+    def rows(self) -> list[Row]:
+        """Return the table."""
+        return [row for run in self._runs for row in run.rows()]
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(list(self._runs))
+
+    def __len__(self) -> int:
+        return len(self._runs)
