@@ -18,13 +18,18 @@ class RedisPy:
     """A redis-py client of a single server, with smartml's errors."""
 
     def __init__(self, settings: ConnectionSettings, address: ServerAddress) -> None:
+        self._settings = settings
         self._address = address
-        with self._errors():
-            self._client: Any = _single(settings, address)
+
+    @functools.cached_property
+    def _client(self) -> Any:
+        # Made when it is first needed, which is seldom: redis-py looks itself up among the installed packages.
+        return _single(self._settings, self._address)
 
     def close(self) -> None:
         """Close all connections; further commands open new ones."""
-        self._client.close()
+        if "_client" in vars(self):
+            self._client.close()
 
     def command(self, *arguments: Any) -> Any:
         """Run a command. A server's refusal comes as StoreReplyError in its words."""
