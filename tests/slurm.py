@@ -36,6 +36,7 @@ SchedulerParameters=sched_min_interval=0,bf_interval=1,bf_hetjob_immediate
 SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=2
+MessageTimeout=2
 JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/jobcomp.txt
 NodeName=n[1-{count}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs=4

@@ -21,18 +21,28 @@ logger = logging.getLogger(__name__)
 Resource = str | int
 
 # What becomes of each program is noted in a file of its name: its exit code, whatever the batch system remembers. One
-# that has ended does not run again when the system begins the job anew.
+# that has ended does not run again when the system begins the job anew; one that ends because it is told to has no exit
+# code of its own, and does. The signal may reach a program before it reaches the shell that waits for it.
 _NOTES = """\
 codes={codes}
 mkdir -p "$codes"
-begin() {{ [ ! -e "$codes/$1" ] || exit "$(cat "$codes/$1")"; }}
-end() {{ echo "$2" > "$codes/.$1" && mv "$codes/.$1" "$codes/$1"; exit "$2"; }}
+trap told=1 TERM INT
+begin() {{ trap told=1 TERM; [ ! -e "$codes/$1" ] || exit "$(cat "$codes/$1")"; }}
+end() {{
+    [ "$2" -lt 128 ] || [ -n "$told" ] || sleep 1
+    [ -n "$told" ] || {{ echo "$2" > "$codes/.$1" && mv "$codes/.$1" "$codes/$1"; }}
+    exit "$2"
+}}
 """
 
-# Ends with the code of a member that failed, where SmartSim's script forgets it.
+# Ends with the code of a member that failed, where SmartSim's script forgets it. Told to end, it leaves its programs
+# the time that the batch system gives them: where a script ends, many kill what is left at once.
 _ENDING = """\
 code=0
-for pid in "${pids[@]}"; do wait "$pid" || code=$?; done
+for pid in "${pids[@]}"; do
+    while wait "$pid"; own=$?; [ "$own" -gt 128 ] && kill -0 "$pid" 2> /dev/null; do :; done
+    [ "$own" = 0 ] || code=$own
+done
 exit "$code"
 """
 
@@ -168,13 +178,21 @@ class BatchSettings(ABC):
         """Tell whether so many members run as a job array; no system has one of a single task."""
         return self.is_array and members > 1
 
-    def _task_placement(self, placement: Placement) -> Placement:
-        def own(file: str) -> str:
-            path = Path(file)
-            return str(path.with_name(f"{path.stem}_{self.task_in_path}.job{path.suffix}"))
+    def job_files(self, placement: Placement, task: int | None) -> tuple[Path, Path]:
+        """Return where the job itself writes, or one task of its array, counted from 0: output and error output."""
+        if task is None:
+            return Path(placement.out), Path(placement.err)
+        out, err = (self._task_file(file, str(self.first_task + task)) for file in (placement.out, placement.err))
+        return Path(out), Path(err)
 
+    def _task_placement(self, placement: Placement) -> Placement:
+        out, err = (self._task_file(file, self.task_in_path) for file in (placement.out, placement.err))
+        return replace(placement, out=out, err=err)
+
+    def _task_file(self, file: str, task: str) -> str:
         # Each task has files of its own, named as the members that an ensemble makes are.
-        return replace(placement, out=own(placement.out), err=own(placement.err))
+        path = Path(file)
+        return str(path.with_name(f"{path.stem}_{task}.job{path.suffix}"))
 
     def _set_batch_arg(self, name: str, value: OptionValue) -> None:
         if not isinstance(name, str):

@@ -10,16 +10,17 @@ from typing import Any
 from smartml.errors import ArgumentTypeError, ProgramNotFoundError, UnsupportedError
 from smartml.experiment.schedulers.alps import AprunSettings
 from smartml.experiment.schedulers.batch import BatchSettings
+from smartml.experiment.schedulers.batch_system import BatchSystem
 from smartml.experiment.schedulers.containers import Container
-from smartml.experiment.schedulers.lsf import BsubBatchSettings, JsrunSettings
+from smartml.experiment.schedulers.lsf import LSF, BsubBatchSettings, JsrunSettings
 from smartml.experiment.schedulers.mpi import MpiexecSettings, MpirunSettings, OrterunSettings
 from smartml.experiment.schedulers.options import OptionValue
 from smartml.experiment.schedulers.pals import PalsMpiexecSettings
-from smartml.experiment.schedulers.pbs import QsubBatchSettings
+from smartml.experiment.schedulers.pbs import Pbs, QsubBatchSettings
 from smartml.experiment.schedulers.programs import EnvValue
 from smartml.experiment.schedulers.settings import RunSettings
-from smartml.experiment.schedulers.sge import SgeQsubBatchSettings
-from smartml.experiment.schedulers.slurm import SbatchSettings, SrunSettings
+from smartml.experiment.schedulers.sge import GRID_ENGINE, SgeQsubBatchSettings
+from smartml.experiment.schedulers.slurm import SLURM, SbatchSettings, SrunSettings
 
 _MPI: dict[str, type[RunSettings]] = {
     "mpirun": MpirunSettings,
@@ -42,17 +43,19 @@ class Launcher:
     # The run commands to look for, the preferred first.
     run_commands: tuple[str, ...]
     batch: type[BatchSettings] | None
+    # The commands of its batch system.
+    system: BatchSystem | None
     # The run settings that it can start besides those of MPI and the plain ones.
     own: tuple[type[RunSettings], ...] = ()
 
 
 LAUNCHERS = {
-    "local": Launcher((), None),
-    "slurm": Launcher(("srun", "mpirun", "mpiexec"), SbatchSettings, (SrunSettings,)),
-    "pbs": Launcher(("aprun", "mpirun", "mpiexec"), QsubBatchSettings, (AprunSettings, PalsMpiexecSettings)),
-    "pals": Launcher(("mpiexec",), QsubBatchSettings, (AprunSettings, PalsMpiexecSettings)),
-    "lsf": Launcher(("jsrun", "mpirun", "mpiexec"), BsubBatchSettings, (JsrunSettings,)),
-    "sge": Launcher(("mpirun", "mpiexec"), SgeQsubBatchSettings),
+    "local": Launcher((), None, None),
+    "slurm": Launcher(("srun", "mpirun", "mpiexec"), SbatchSettings, SLURM, (SrunSettings,)),
+    "pbs": Launcher(("aprun", "mpirun", "mpiexec"), QsubBatchSettings, Pbs(), (AprunSettings, PalsMpiexecSettings)),
+    "pals": Launcher(("mpiexec",), QsubBatchSettings, Pbs(), (AprunSettings, PalsMpiexecSettings)),
+    "lsf": Launcher(("jsrun", "mpirun", "mpiexec"), BsubBatchSettings, LSF, (JsrunSettings,)),
+    "sge": Launcher(("mpirun", "mpiexec"), SgeQsubBatchSettings, GRID_ENGINE),
 }
 
 
@@ -69,6 +72,14 @@ def find_launcher(name: object) -> str:
             f"launcher {name!r} is not available; there are: {', '.join(map(repr, LAUNCHERS))}, 'auto'"
         )
     return str(chosen)
+
+
+def batch_system(launcher: str) -> BatchSystem:
+    """Return the commands of a launcher's batch system. Raises UnsupportedError where it has none."""
+    system = LAUNCHERS[find_launcher(launcher)].system
+    if system is None:
+        raise UnsupportedError(f"launcher {launcher!r} has no batch system")
+    return system
 
 
 def detect_launcher() -> str:

@@ -169,15 +169,16 @@ class Pbs(BatchSystem):
 
     def parse_query(self, answer: Answer) -> dict[str, JobState]:
         """Return the jobs that `qstat -f` shows."""
-        # It fails when it does not know one of the jobs, and shows the others.
-        if answer.code and not re.search("unknown job", answer.err, re.IGNORECASE):
+        # It fails when it does not know one of the jobs, and shows the others. To Torque, -x is the word for XML.
+        is_failed = answer.code and not re.search("unknown job", answer.err, re.IGNORECASE)
+        if is_failed or answer.out.startswith("<"):
             raise SchedulerError(f"qstat does not answer: {answer.text}")
         parts = _JOB.split(answer.out)
         return {job: _state(_attributes(text)) for job, text in zip(parts[1::2], parts[2::2], strict=True)}
 
     def adapted(self, answer: Answer) -> "Pbs":
         """Return PBS without its history, where the answer says that it keeps none, or has no such option."""
-        lacks = re.search(r"job history|(unknown|invalid|illegal) option|usage:", answer.text, re.IGNORECASE)
+        lacks = re.search(r"job history|(unknown|invalid|illegal) option|usage:|^<", answer.text, re.IGNORECASE)
         return replace(self, has_history=False) if lacks else self
 
     def cancel_commands(self, ids: Sequence[str]) -> list[list[str]]:

@@ -113,7 +113,8 @@ class SrunSettings(LauncherSettings):
 
     def command(self, placement: Placement) -> list[str]:
         """Return the words that run the programs as one step."""
-        words = ["--output", placement.out, "--error", placement.err, "--job-name", placement.job_name]
+        words = ["--output", _literal(placement.out), "--error", _literal(placement.err)]
+        words += ["--job-name", placement.job_name]
         allocation = self.alloc or placement.allocation
         words += ["--jobid", allocation] if allocation else []
         export, before = self._export(placement)
@@ -206,9 +207,10 @@ class SbatchSettings(BatchSettings):
     def header(self, placement: Placement, tasks: int = 0) -> list[str]:
         """Return the options of the job: where it writes, its name, its tasks, and what it asks for."""
         at_once = f"%{self.tasks_at_once}" if self.tasks_at_once else ""
+        out, err = (self._pattern(file, tasks > 0) for file in (placement.out, placement.err))
         return [
-            f"--output={directive_value('output', placement.out)}",
-            f"--error={directive_value('error', placement.err)}",
+            f"--output={directive_value('output', out)}",
+            f"--error={directive_value('error', err)}",
             f"--job-name={directive_value('job-name', placement.job_name)}",
             *([f"--array=0-{tasks - 1}{at_once}"] if tasks else []),
             *self.format_batch_args(),
@@ -217,6 +219,10 @@ class SbatchSettings(BatchSettings):
     def submit_command(self, script: str) -> list[str]:
         """Return the words that hand the script in; they print nothing but the job's id."""
         return [self.batch_cmd, "--parsable", script]
+
+    def _pattern(self, file: str, is_array: bool) -> str:
+        before, mark, after = file.rpartition(self.task_in_path) if is_array else (file, "", "")
+        return f"{_literal(before)}{mark}{_literal(after)}"
 
 
 # States as in https://slurm.schedmd.com/squeue.html, "JOB STATE CODES"; all others are failures.
@@ -317,6 +323,11 @@ class Slurm(BatchSystem):
         return HostsSource(command=("scontrol", "show", "hostnames", nodes)) if nodes else None
 
 
+def _literal(file: str) -> str:
+    """Return a path as a file name pattern of Slurm's."""
+    return file.replace("%", "%%")
+
+
 def _state(state: str, code: int, reason: str, nodes: str, restarts: int) -> JobState:
     status = _STATES.get(state, Status.STATUS_FAILED)
     hosts = "" if nodes in _NOTHING else nodes
@@ -324,11 +335,12 @@ def _state(state: str, code: int, reason: str, nodes: str, restarts: int) -> Job
         said = "" if reason in _NOTHING else reason
         return JobState(status, None, said, hosts, state in ("COMPLETING", "SIGNALING", "STAGE_OUT"), restarts)
     # A failure by its exit code needs no other words.
-    said = "" if state in ("COMPLETED", "FAILED") and reason in (*_NOTHING, "NonZeroExitCode") else state
-    if said == "FAILED":
-        said = reason
+    said = reason if state == "FAILED" else state
+    if state == "COMPLETED" or said in (*_NOTHING, "NonZeroExitCode"):
+        said = ""
     # Of one that did not end by itself the code says nothing: 0 after a time limit, 125 without memory.
-    is_own = state in ("COMPLETED", "FAILED")
+    by_itself = (*_NOTHING, "NonZeroExitCode")
+    is_own = state == "COMPLETED" or (state == "FAILED" and (reason in by_itself or reason.startswith("RaisedSignal")))
     return JobState(status, code if is_own else None, said, hosts, restarts=restarts)
 
 

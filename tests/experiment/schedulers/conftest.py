@@ -62,7 +62,7 @@ def own_lines():
     """Return the lines of a script that are not the same in all of them: options, preamble, and programs."""
 
     def part(script):
-        begin, end = script.index("codes="), script.index('exit "$2"; }\n\n') + len('exit "$2"; }\n\n')
+        begin, end = script.index("codes="), script.index('exit "$2"\n}\n\n') + len('exit "$2"\n}\n\n')
         return script[:begin] + script[end : script.index("code=0")]
 
     return part

@@ -239,10 +239,17 @@ def test_jobs_that_are_not_known_are_left_out_and_a_server_that_does_not_answer_
 
 
 @pytest.mark.parametrize(
-    "words", ["qstat: PBS is not configured to maintain job history", "Unknown option: x\nUsage:\n    qstat [-f]"]
+    "answer",
+    [
+        Answer("", "qstat: PBS is not configured to maintain job history", 1),
+        Answer("", "Unknown option: x\nUsage:\n    qstat [-f]", 2),
+        Answer("<Data><Job><Job_Id>1.torque</Job_Id></Job></Data>"),
+    ],
 )
-def test_without_a_history_only_present_jobs_are_asked_for(words):
-    assert Pbs().adapted(Answer("", words, 1)) == Pbs(has_history=False)
+def test_without_a_history_only_present_jobs_are_asked_for(answer):
+    with pytest.raises(SchedulerError):
+        Pbs().parse_query(answer)
+    assert Pbs().adapted(answer) == Pbs(has_history=False)
 
 
 def test_the_id_of_a_submission_or_all_that_was_said():

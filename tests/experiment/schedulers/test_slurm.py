@@ -1,9 +1,11 @@
 """Slurm: `srun` command lines, `sbatch` scripts, word for word, and what its commands answer."""
 
 import os
+import signal
 import subprocess
 
 import pytest
+from servers import wait_until
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, SchedulerError, UnsupportedError
 from smartml.experiment.schedulers.batch_system import Answer, JobState
@@ -144,15 +146,23 @@ source env.sh
 
 codes=/cwd/bt.codes
 mkdir -p "$codes"
-begin() {{ [ ! -e "$codes/$1" ] || exit "$(cat "$codes/$1")"; }}
-end() {{ echo "$2" > "$codes/.$1" && mv "$codes/.$1" "$codes/$1"; exit "$2"; }}
+trap told=1 TERM INT
+begin() {{ trap told=1 TERM; [ ! -e "$codes/$1" ] || exit "$(cat "$codes/$1")"; }}
+end() {{
+    [ "$2" -lt 128 ] || [ -n "$told" ] || sleep 1
+    [ -n "$told" ] || {{ echo "$2" > "$codes/.$1" && mv "$codes/.$1" "$codes/$1"; }}
+    exit "$2"
+}}
 
 (begin m; cd /cwd && srun --output /st/m.out --error /st/m.err --job-name m-ID --ntasks=1 {echo} 'hi there' b; \
 end m "$?") &
 pids+=($!)
 
 code=0
-for pid in "${{pids[@]}}"; do wait "$pid" || code=$?; done
+for pid in "${{pids[@]}}"; do
+    while wait "$pid"; own=$?; [ "$own" -gt 128 ] && kill -0 "$pid" 2> /dev/null; do :; done
+    [ "$own" = 0 ] || code=$own
+done
 exit "$code"
 """
 
@@ -228,6 +238,17 @@ def test_what_has_ended_does_not_run_again_when_a_job_begins_anew(tmp_path):
     codes = [run_script(tmp_path, count, RunSettings("true")).returncode for _ in range(2)]
     assert codes == [3, 3]
     assert (tmp_path / "runs").read_text() == "x\n"
+
+
+def test_a_program_that_ends_because_its_job_is_told_to_is_given_time_and_runs_again(tmp_path):
+    waiting = RunSettings("bash", ["-c", "trap 'echo bye; exit 0' TERM; echo ready; while true; do sleep 0.05; done"])
+    place = Placement("m0", "", str(tmp_path), "m0.out", "m0.err")
+    script = SbatchSettings().script(Placement("bt", "bt", str(tmp_path), "bt.out", "bt.err"), [(waiting, place)])
+    with subprocess.Popen(["bash", "-c", script], start_new_session=True) as process:
+        wait_until(lambda: "ready" in (tmp_path / "m0.out").read_text() if (tmp_path / "m0.out").exists() else False)
+        os.killpg(process.pid, signal.SIGTERM)
+    assert (tmp_path / "m0.out").read_text() == "ready\nbye\n"
+    assert list((tmp_path / "bt.codes").iterdir()) == []
 
 
 def test_a_folder_of_codes_with_an_odd_name_is_as_good(tmp_path):
