@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from smartml.errors import NotStartedError
+from smartml.experiment.batch_jobs import BatchJob, recorded_job
 from smartml.experiment.detached import DetachedJob
 from smartml.experiment.journal import Entry, History, Journal
 from smartml.experiment.launching import Launching
@@ -32,13 +33,14 @@ def _take_up_job(
     entry: Entry, journal: Journal, runs: Runs, launching: Launching, databases: dict[str, Orchestrator]
 ) -> None:
     start = entry.start
-    job = DetachedJob.find(entry, journal.file)
+    job = _batch_job(entry) if "launcher" in start else DetachedJob.find(entry, journal.file)
     number = int(start["number"])
     if start["kind"] != "Orchestrator":
         run = ProgramRun(_model_of(entry), number, job.is_detached)
         run.is_attached = True
         launching.take_up(run, job)
         return
+    assert isinstance(job, DetachedJob)
     # The nodes of a cluster have the name of their database, and their own number.
     database = databases.get(job.name) or databases.get(job.name.rpartition("_")[0])
     if database is not None:
@@ -49,6 +51,16 @@ def _take_up_job(
         runs.add(NodeRun(database, number, job))
         supervisor.adopt(job, on_end=lambda job: None)
         job.watch()
+
+
+def _batch_job(entry: Entry) -> BatchJob:
+    job = recorded_job(entry.start)
+    job.is_cancelled = entry.is_stopped
+    if entry.end is not None:
+        code = entry.end["returncode"]
+        job.is_end_noted = True
+        job.end(None if code is None else int(code), str(entry.end.get("reason", "")))
+    return job
 
 
 def _find_database(name: str, record: Path) -> Orchestrator:

@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ class BatchPlan:
     # The job itself: its name, its folder, and where it writes.
     placement: Placement
     members: Sequence[tuple[RunSettings, Placement]]
+    # The environment to hand it in with, which most batch systems give to the job; None = that of this process.
+    environment: Mapping[str, str] | None = None
 
     @property
     def file(self) -> Path:
@@ -90,11 +92,16 @@ class BatchJob(Job):
         index: int | None = None,
         shares_job: bool = False,
         grace_s: float = GRACE_S,
+        command: Sequence[str] = (),
+        folder: str = "",
     ) -> None:
         super().__init__(name, grace_s=grace_s)
         self.launcher = launcher
         self.job_id = job_id
         self.codes = codes
+        # The words of the program itself, and where it runs.
+        self.command = list(command)
+        self.folder = folder
         # The task of an array, counted as the batch system does.
         self.index = index
         # True when there are other programs in the same job: none of them can be ended alone.
@@ -104,7 +111,13 @@ class BatchJob(Job):
         self.is_detached = True
         self._outputs = list(outputs)
         self._state = JobState(Status.STATUS_QUEUED)
-        self._handed_in = time.monotonic()
+        # True once the batch system was asked to end it, by this process.
+        self._is_unwanted = False
+        # True when its end was noted before, by another process.
+        self.is_end_noted = False
+        # Whether it was seen to run, and who wants to hear of that.
+        self._has_begun = False
+        self._begins: list[Callable[[], object]] = []
         # Whether the batch system ever listed it, and since when it does not any more.
         self._was_listed = False
         self._missed_since: float | None = None
@@ -134,13 +147,32 @@ class BatchJob(Job):
         return self._state.reason if self._state.status is Status.STATUS_QUEUED and not self.has_ended else ""
 
     @property
+    def has_started(self) -> bool:
+        """True once it was seen to run, or to have run."""
+        return self._has_begun or self.returncode is not None
+
+    def when_started(self, act: Callable[[], object]) -> None:
+        """Have a function called when it is first seen to run, or now if it was; never when it ends before."""
+        with self._lock:
+            if not self.has_started:
+                self._begins.append(act)
+                return
+        act()
+
+    @property
     def is_missed(self) -> bool:
         """True when the batch system does not list it any more, and no exit code was noted."""
         return self._missed_since is not None
 
+    def watch(self) -> None:
+        """Watch it to its end, if it has not ended."""
+        if not self.has_ended:
+            watch([self])
+
     def record(self) -> dict[str, Any]:
         """Return all that `attach` needs to watch it from another process, for JSON."""
         return {
+            "id": f"{self.title}: {self.name}",
             "launcher": self.launcher,
             "job": self.job_id,
             "name": self.name,
@@ -149,6 +181,8 @@ class BatchJob(Job):
             "index": self.index,
             "shares_job": self.shares_job,
             "grace_s": self.grace_s,
+            "command": self.command,
+            "folder": self.folder,
         }
 
     @classmethod
@@ -162,7 +196,10 @@ class BatchJob(Job):
             watcher = _watcher(launcher)
             alike = [job for job in left if job.launcher == launcher]
             for job_id in dict.fromkeys(job.job_id for job in alike):
-                _cancel(watcher, [job for job in alike if job.job_id == job_id], grace_s)
+                together = [job for job in alike if job.job_id == job_id]
+                _cancel(watcher, together, grace_s)
+                for job in together:
+                    job._is_unwanted = True
 
     def look(self, code: int | None, state: JobState | None, is_known: bool) -> bool:
         """Take in what is known of it; tell whether anything has changed. Only the watcher calls this."""
@@ -198,7 +235,7 @@ class BatchJob(Job):
         where = f" on {state.hosts}" if state.hosts else ""
         is_completed = state.status is Status.STATUS_COMPLETED
         why = f"{self.title}: {state.reason}{where}" if state.reason and not is_completed else ""
-        if state.status is Status.STATUS_CANCELLED and not self.is_cancelled:
+        if state.status is Status.STATUS_CANCELLED and not (self._is_unwanted or self.is_cancelled):
             logger.warning("%s was cancelled, and not by this script: %s", self.name, why or self.title)
             self.is_cancelled = True
         if code is not None and self.shares_job and code > 0:
@@ -237,10 +274,14 @@ class BatchJob(Job):
             logger.warning(
                 "%s was put back into the queue (%s, %s)", self.name, self.title, state.reason or "no reason given"
             )
-        if state.status is Status.STATUS_RUNNING and self._state.status is Status.STATUS_QUEUED:
-            self._started = time.monotonic()
-            logger.debug("%s (%s) runs on %s", self.name, self.title, state.hosts or "a host that is not told")
-        self._state = state
+        begins: list[Callable[[], object]] = []
+        with self._lock:
+            if state.status is Status.STATUS_RUNNING and self._state.status is Status.STATUS_QUEUED:
+                self._started, self._has_begun = time.monotonic(), True
+                begins, self._begins = self._begins, []
+            self._state = state
+        for act in begins:
+            act()
 
     def _present_status(self) -> Status:
         return self._state.status
@@ -249,7 +290,7 @@ class BatchJob(Job):
         return self._outputs
 
 
-def submit(plan: BatchPlan) -> list[BatchJob]:
+def submit(plan: BatchPlan, grace_s: float = GRACE_S) -> list[BatchJob]:
     """Write the script of a job and hand it in; return a job for each of its programs, in their order, and watch them.
 
     Output files of an earlier run are kept (`keep_earlier`). A batch system that cannot be reached is tried again for a
@@ -260,7 +301,7 @@ def submit(plan: BatchPlan) -> list[BatchJob]:
     job_id = _hand_in(plan)
     first = plan.settings.first_task
     jobs = []
-    for index, (_, place) in enumerate(plan.members):
+    for index, (settings, place) in enumerate(plan.members):
         out, err = plan.output_files(index)
         jobs.append(
             BatchJob(
@@ -268,36 +309,48 @@ def submit(plan: BatchPlan) -> list[BatchJob]:
                 job_id,
                 place.name,
                 Path(codes_folder(plan.placement)),
-                # The program's own first; what the batch system wrote of it is with the job's.
+                # The program's own first; what the batch system wrote of its end is with those of the job.
                 list(dict.fromkeys([Path(place.err), Path(place.out), err, out])),
                 index=first + index if plan.is_array else None,
                 shares_job=len(plan.members) > 1 and not plan.is_array,
+                grace_s=grace_s,
+                command=settings.program(place.folder),
+                folder=place.folder,
             )
         )
-    _watcher(plan.launcher).watch(jobs)
+    watch(jobs)
     logger.debug("handed in %s as %s", plan.file, jobs[0].title)
     return jobs
 
 
 def attach(records: Sequence[Mapping[str, Any]]) -> list[BatchJob]:
     """Watch jobs that another process has handed in, by what their `record` was."""
-    jobs = []
-    for one in records:
-        jobs.append(
-            BatchJob(
-                str(one["launcher"]),
-                str(one["job"]),
-                str(one["name"]),
-                Path(one["codes"]),
-                [Path(file) for file in one["outputs"]],
-                one["index"],
-                bool(one["shares_job"]),
-                float(one["grace_s"]),
-            )
-        )
+    jobs = [recorded_job(record) for record in records]
+    watch(jobs)
+    return jobs
+
+
+def recorded_job(record: Mapping[str, Any]) -> BatchJob:
+    """Return the job that a record tells of, not watched yet. Raises KeyError, TypeError, ValueError."""
+    index = record["index"]
+    return BatchJob(
+        str(record["launcher"]),
+        str(record["job"]),
+        str(record["name"]),
+        Path(record["codes"]),
+        [Path(file) for file in record["outputs"]],
+        None if index is None else int(index),
+        bool(record["shares_job"]),
+        float(record["grace_s"]),
+        list(record["command"]),
+        str(record["folder"]),
+    )
+
+
+def watch(jobs: Sequence[BatchJob]) -> None:
+    """Watch jobs to their end, those of one batch system together."""
     for launcher in dict.fromkeys(job.launcher for job in jobs):
         _watcher(launcher).watch([job for job in jobs if job.launcher == launcher])
-    return jobs
 
 
 def _check(plan: BatchPlan) -> None:
@@ -332,7 +385,7 @@ def _hand_in(plan: BatchPlan) -> str:
     pause_s, deadline = 1.0, time.monotonic() + _SUBMISSION_S
     while True:
         try:
-            answer = ask(words, stdin, Path(plan.placement.folder), _SUBMISSION_TIMEOUT_S)
+            answer = ask(words, stdin, Path(plan.placement.folder), _SUBMISSION_TIMEOUT_S, plan.environment)
         except SchedulerError as error:
             raise SubmissionError(
                 f"{plan.placement.name!r}: {error}; it may have taken the job: look for it in the queue"

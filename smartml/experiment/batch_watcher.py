@@ -236,18 +236,23 @@ class Watcher:
 
 
 def ask(
-    words: Sequence[str], stdin: Path | None = None, folder: Path | None = None, timeout_s: float = COMMAND_TIMEOUT_S
+    words: Sequence[str],
+    stdin: Path | None = None,
+    folder: Path | None = None,
+    timeout_s: float = COMMAND_TIMEOUT_S,
+    environment: Mapping[str, str] | None = None,
 ) -> Answer:
     """Return what a command of a batch system prints. Raises SchedulerError where it has no answer in time."""
     # A job may run on this machine, and is no part of what this process may itself be a part of.
-    environment = {name: value for name, value in os.environ.items() if name != MARK_VARIABLE}
+    given = os.environ if environment is None else environment
+    unmarked = {name: value for name, value in given.items() if name != MARK_VARIABLE}
     try:
         with open(stdin or os.devnull, "rb") as source:
             done = subprocess.run(
                 words,
                 stdin=source,
                 cwd=folder,
-                env=environment,
+                env=unmarked,
                 capture_output=True,
                 text=True,
                 errors="replace",

@@ -17,6 +17,7 @@ from smartml.errors import (
     NotStartedError,
     PathExistsError,
     PathNotFoundError,
+    UnsupportedError,
 )
 from smartml.experiment.attaching import take_up
 from smartml.experiment.ensemble import Ensemble
@@ -30,7 +31,7 @@ from smartml.experiment.model import Model
 from smartml.experiment.orchestrator import Orchestrator
 from smartml.experiment.policy import policy_of
 from smartml.experiment.preview import free_file, preview_text, shown
-from smartml.experiment.runs import NodeRun, ProgramRun, Run, Runs
+from smartml.experiment.runs import Batch, NodeRun, ProgramRun, Run, Runs
 from smartml.experiment.schedulers.batch import BatchSettings
 from smartml.experiment.schedulers.containers import Container
 from smartml.experiment.schedulers.launchers import (
@@ -62,8 +63,10 @@ class Experiment:
 
     exp_path: an existing folder; by default `<current folder>/<name>`, made when something starts.
     launcher: "local", "slurm", "pbs", "pals", "lsf", "sge", or "auto", the one of this machine. Programs are processes
-    here; with other launchers than "local" those that a run command (`srun`, `mpirun`, ...) starts.
-    What it started ends with this process, in whatever way that ends, unless it is detached: then `attach` finds it.
+    here; with other launchers than "local" those that a run command (`srun`, `mpirun`, ...) starts, or, with batch
+    settings, jobs of its batch system.
+    What it started ends with this process, in whatever way that ends, unless it is detached, or a batch job, which its
+    batch system runs on: then `attach` finds it.
     Raises PathNotFoundError, UnsupportedError.
     """
 
@@ -301,10 +304,8 @@ class Experiment:
             try:
                 for database in chosen.databases:
                     self._start_database(database, kill_on_interrupt, detach)
-                for model in chosen.in_order_of_start:
-                    is_detached = detach or model.policy.detach
-                    number = self._runs.next_number(model)
-                    self._launching.start(ProgramRun(model, number, is_detached, not kill_on_interrupt))
+                for runs in self._new_runs(chosen, detach, not kill_on_interrupt):
+                    self._launching.start(*runs)
             except Exception:
                 self._stop(list(self._runs)[before:])
                 raise
@@ -432,6 +433,13 @@ class Experiment:
             check_settings(self.launcher, model.name, model.run_settings, model.batch_settings)
         for ensemble in chosen.ensembles:
             check_settings(self.launcher, ensemble.name, None, ensemble.batch_settings)
+            if (batch := ensemble.batch_settings) is not None and not batch.has_tasks(len(ensemble)):
+                limited = [model.name for model in ensemble if model.policy.time_limit_s is not None]
+                if limited and len(ensemble) > 1:
+                    raise UnsupportedError(
+                        f"{', '.join(limited)} cannot have a time limit within the job of {ensemble.name!r}: limit the "
+                        "job by its batch settings, or make it an array by set_array()"
+                    )
             if not len(ensemble):
                 raise ArgumentValueError(f"ensemble {ensemble.name!r} has no members: append them by add_model")
 
@@ -469,6 +477,22 @@ class Experiment:
             self._databases.append(database)
             if database.checkpoint_file is not None:
                 self._journal.database(database.name, database.checkpoint_file)
+
+    def _new_runs(self, chosen: Entities, detach: bool, outlives_interrupt: bool) -> Iterator[list[ProgramRun]]:
+        """Yield the starts of programs in their order, those of one batch job together."""
+
+        def new(model: Model) -> ProgramRun:
+            number = self._runs.next_number(model)
+            return ProgramRun(model, number, detach or model.policy.detach, outlives_interrupt)
+
+        for ensemble in chosen.ensembles:
+            if (settings := ensemble.batch_settings) is not None:
+                yield Batch(ensemble, settings, [new(member) for member in ensemble]).runs
+        batched = [member for ensemble in chosen.ensembles if ensemble.batch for member in ensemble]
+        for model in chosen.in_order_of_start:
+            if model not in batched:
+                run = new(model)
+                yield [run] if model.batch_settings is None else Batch(model, model.batch_settings, [run]).runs
 
     def _running_databases(self) -> list[Orchestrator]:
         return [database for database in self._databases if database.is_running]

@@ -85,6 +85,11 @@ class Job(abc.ABC):
         return self._ended is not None
 
     @property
+    def has_started(self) -> bool:
+        """True once it runs, or has."""
+        return True
+
+    @property
     def status(self) -> Status:
         """What the job is doing, or how it ended."""
         if not self.has_ended:

@@ -52,7 +52,7 @@ class Journal:
 
     def start(self, job: Job, start: Start) -> None:
         """Note a started job."""
-        self._write("start", **start._asdict(), **job.record())
+        self._write("start", **{**start._asdict(), **job.record()})
 
     def database(self, name: str, record: str) -> None:
         """Note a running database."""

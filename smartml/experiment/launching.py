@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from smartml.errors import DependencyError, ProgramNotFoundError, SmartMLError
+from smartml.experiment.batch_jobs import GRACE_S as BATCH_GRACE_S
+from smartml.experiment.batch_jobs import BatchJob, submit
 from smartml.experiment.dependencies import Dependency, check_circle
 from smartml.experiment.detached import DetachedJob, Recording
 from smartml.experiment.files import TAG, AttachedFiles, place_files
@@ -19,10 +21,10 @@ from smartml.experiment.journal import Journal, Start, find_end
 from smartml.experiment.loop import loop
 from smartml.experiment.model import Model
 from smartml.experiment.orchestrator import Orchestrator
-from smartml.experiment.preview import placement_of
+from smartml.experiment.placements import batch_plan, placement_of
 from smartml.experiment.process import ProcessJob
 from smartml.experiment.publication import publish
-from smartml.experiment.runs import ProgramRun, Runs
+from smartml.experiment.runs import Batch, ProgramRun, Runs
 from smartml.experiment.schedulers.local import Command, child_environment, command_line
 from smartml.experiment.states import Status
 from smartml.experiment.supervisor import report_failure, supervisor
@@ -58,7 +60,7 @@ class Launching:
         _place(model, tag)
         self._generated[model.name] = model.files
 
-    def take_up(self, run: ProgramRun, job: DetachedJob) -> None:
+    def take_up(self, run: ProgramRun, job: DetachedJob | BatchJob) -> None:
         """Watch a program that another process has started."""
         self._runs.add(run)
         run.tries.append(job)
@@ -80,23 +82,30 @@ class Launching:
             for dependency in model.dependencies:
                 dependency.check(model, is_known, [*self._databases(), *databases])
 
-    def start(self, run: ProgramRun) -> None:
-        """Start a program, now or when what it waits for has come. Raises LaunchError."""
-        self._runs.add(run)
-        if not run.entity.dependencies:
+    def start(self, *runs: ProgramRun) -> None:
+        """Start a program, or those of one batch job, now or when what they wait for has come. Raises LaunchError."""
+        for run in runs:
+            self._runs.add(run)
+        waiting = [run for run in runs if run.entity.dependencies]
+        if not waiting:
+            if runs[0].batch is not None:
+                runs[0].batch.is_begun = True
             try:
-                self._begin(run)
+                self._begin(*runs)
             except BaseException:
-                self._runs.remove(run)
+                for run in runs:
+                    self._runs.remove(run)
                 raise
             return
         with self._lock:
-            self._waiting.append(run)
-        self._publish(run)
-        for dependency in run.entity.dependencies:
-            if dependency.timeout_s is not None:
-                self._give_up_after(run, dependency, dependency.timeout_s)
-        self._look(run, _FIRST_LOOK_S)
+            self._waiting += waiting
+        for run in waiting:
+            self._publish(run)
+            for dependency in run.entity.dependencies:
+                if dependency.timeout_s is not None:
+                    self._give_up_after(run, dependency, dependency.timeout_s)
+        for run in waiting:
+            self._look(run, _FIRST_LOOK_S)
 
     def stop(self, runs: Iterable[ProgramRun], grace_s: float | None = None) -> None:
         """End programs, and those that wait before they begin; what has ended is left as it is."""
@@ -105,6 +114,14 @@ class Launching:
             for run in running:
                 run.is_cancelled = True
                 self._settle_idle(run)
+            unblocked = [
+                batch for batch in {run.batch for run in running} if batch is not None and self._is_ready(batch)
+            ]
+            for batch in unblocked:
+                batch.is_begun = True
+        for batch in unblocked:
+            # What is left of a job that waited for those that were stopped.
+            loop.aside(functools.partial(self._begin_aside, *(run for run in batch.runs if run.final is None)))
         jobs = [run.job for run in running if run.job is not None and not run.job.is_over]
         for job in jobs:
             self._journal.stop(job)
@@ -129,9 +146,14 @@ class Launching:
         """Cancel a run that waits, for others or for its next try. The lock is held."""
         if run in self._waiting:
             self._waiting.remove(run)
-        elif run.timer is None:
+        elif run.timer is None and (run.batch is None or run.tries):
             return
         run.settle(Status.STATUS_CANCELLED)
+
+    def _is_ready(self, batch: Batch) -> bool:
+        """Tell whether the programs of a batch job that are still wanted wait for nothing more. The lock is held."""
+        wanted = [run for run in batch.runs if run.final is None]
+        return not batch.is_begun and bool(wanted) and not any(run in self._waiting for run in wanted)
 
     def _look(self, run: ProgramRun, next_look_s: float) -> None:
         """Begin a run if all that it waits for has come. May block for a while."""
@@ -153,7 +175,14 @@ class Launching:
                 return
             self._waiting.remove(run)
             run.waits_for = ""
-        self._begin_aside(run)
+            together = [run]
+            if run.batch is not None:
+                if not self._is_ready(run.batch):
+                    run.waits_for = "the others of its job"
+                    return
+                run.batch.is_begun = True
+                together = [one for one in run.batch.runs if one.final is None]
+        self._begin_aside(*together)
 
     def _look_again(self, run: ProgramRun, look_s: float) -> None:
         with self._lock:
@@ -171,26 +200,79 @@ class Launching:
         with self._lock:
             if run not in self._waiting:
                 return
-            self._waiting.remove(run)
-            run.settle(Status.STATUS_CANCELLED)
-        logger.error("%s is not started: %s", run.name, why)
-        self._publish(run)
-        self._tell(run)
+            # A batch job is not handed in without some of its programs.
+            given_up = [run] if run.batch is None else [one for one in run.batch.runs if one.final is None]
+            for one in given_up:
+                if one in self._waiting:
+                    self._waiting.remove(one)
+                one.settle(Status.STATUS_CANCELLED)
+        for one in given_up:
+            logger.error("%s is not started: %s", one.name, why)
+            self._publish(one)
+            self._tell(one)
 
-    def _begin_aside(self, run: ProgramRun) -> None:
-        """Start the program of a run where nobody is there to hear of an error."""
+    def _begin_aside(self, *runs: ProgramRun) -> None:
+        """Start the programs of runs where nobody is there to hear of an error."""
         if supervisor.is_closing:
-            run.settle(Status.STATUS_CANCELLED)
+            for run in runs:
+                run.settle(Status.STATUS_CANCELLED)
             return
         try:
-            self._begin(run)
+            self._begin(*runs)
         except (SmartMLError, OSError) as error:
-            logger.error("%s failed: %s", run.name, error)
-            run.settle(Status.STATUS_FAILED)
+            for run in runs:
+                logger.error("%s failed: %s", run.name, error)
+                run.settle(Status.STATUS_FAILED)
+                self._publish(run)
+                self._tell(run)
+
+    def _begin(self, *runs: ProgramRun) -> None:
+        if (batch := runs[0].batch) is not None:
+            self._begin_batch(batch, runs)
+        else:
+            self._begin_process(runs[0])
+
+    def _begin_batch(self, batch: Batch, runs: Sequence[ProgramRun]) -> None:
+        for run in runs:
+            run.waits_for = ""
+            if self._generated.get(run.name) is not run.entity.files:
+                _place(run.entity)
+        addresses = {database.db_identifier: database.get_address() for database in self._databases()}
+        members = [run.entity for run in runs]
+        plan = batch_plan(batch.entity, batch.settings, self._launcher, addresses, members)
+        for run in runs:
+            self._publish(run, Status.STATUS_QUEUED)
+        try:
+            # The time that a site gives a program to end is longer than that of a process here.
+            jobs = submit(plan, max(BATCH_GRACE_S, *(member.policy.grace_s for member in members)))
+        except SmartMLError:
+            for run in runs:
+                self._publish(run, Status.STATUS_FAILED)
+            raise
+        for run, job in zip(runs, jobs, strict=True):
+            self._note_batch_job(run, job)
+        # Stopped in the very moment of their start.
+        supervisor.stop([run.tries[-1] for run in runs if run.is_cancelled])
+
+    def _note_batch_job(self, run: ProgramRun, job: BatchJob) -> None:
+        model = run.entity
+        job.outlives_interrupt = run.outlives_interrupt
+        start = Start(run.name, model.type, run.number + len(run.tries), job.is_detached, job.grace_s)
+        with self._lock:
+            run.tries.append(job)
+        self._journal.start(job, start)
+        if model.policy.time_limit_s is not None:
+            job.when_started(functools.partial(supervisor.limit, job, model.policy.time_limit_s))
+
+        def tell() -> None:
             self._publish(run)
             self._tell(run)
 
-    def _begin(self, run: ProgramRun) -> None:
+        job.when_started(lambda: loop.aside(tell))
+        supervisor.adopt(job, on_end=lambda job: self._on_end(run, job))
+        self._tell(run)
+
+    def _begin_process(self, run: ProgramRun) -> None:
         model = run.entity
         command = self._command(model)
         # Before it runs: who looks for it shall not miss it.
@@ -232,14 +314,18 @@ class Launching:
         self._tell(run)
 
     def _on_end(self, run: ProgramRun, job: Job) -> None:
-        if job.status is Status.STATUS_FAILED and not (run.is_detached or run.is_attached):
+        # The end of a detached process is noted by its recorder, that of a batch job by whoever sees it.
+        is_noted_here = not (run.is_detached or run.is_attached)
+        if isinstance(job, BatchJob):
+            is_noted_here = not job.is_end_noted
+        if job.status is Status.STATUS_FAILED and is_noted_here:
             # Another process may have stopped it.
             entry = find_end(self._journal.file, job.record()["id"])
             job.is_cancelled = entry is not None and entry.is_stopped
         delay_s = run.restart_delay_s(job)
         left = run.entity.policy.restarts - run.restarts
         report_failure(job, "" if delay_s is None else f"; restart in {delay_s:g} s, {left} more are left")
-        if not (run.is_detached or run.is_attached):
+        if is_noted_here:
             self._journal.end(job)
         if delay_s is None:
             run.settle(job.status)

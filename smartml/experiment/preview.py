@@ -11,20 +11,14 @@ from smartml.errors import ArgumentValueError, UnsupportedError
 from smartml.experiment.ensemble import Ensemble
 from smartml.experiment.model import Model
 from smartml.experiment.orchestrator import Orchestrator
+from smartml.experiment.placements import Addresses, batch_plan, placement_of
 from smartml.experiment.schedulers.batch import BatchSettings
-from smartml.experiment.schedulers.local import child_environment, command_line
+from smartml.experiment.schedulers.local import command_line
 from smartml.experiment.schedulers.programs import assignments
-from smartml.experiment.schedulers.settings import Placement
 from smartml.experiment.supervisor import supervisor
-
-# The addresses of databases, by their identifiers.
-Addresses = Mapping[str, Sequence[str]]
 
 # How much is told: of an ensemble the first and the last member, or all of them.
 LEVELS = ("info", "debug", "developer")
-
-# The variables by which a program finds its databases and names its keys.
-_CLIENT_VARIABLES = ("SSDB", "SR_DB_TYPE", "SSKEYIN", "SSKEYOUT")
 
 # Set while a script is only looked at: gets what each `start` of it would run.
 _show: ContextVar[Callable[[str], object] | None] = ContextVar("show", default=None)
@@ -101,31 +95,6 @@ def free_file(file: Path) -> Path:
     return found
 
 
-def placement_of(model: Model, addresses: Addresses) -> Placement:
-    """Return where a program runs and writes, with the variables that tell it of the databases."""
-    folder = Path(model.path)
-    variables = child_environment(
-        {},
-        addresses,
-        reads_from=[entity.name for entity in model.incoming_entities],
-        writes_as=model.name if model.query_key_prefixing() else None,
-    )
-    client = {name: value for name, value in variables.items() if name.startswith(_CLIENT_VARIABLES)}
-    out, err = (str(folder / f"{model.name}.{kind}") for kind in ("out", "err"))
-    return Placement(model.name, model.name, str(folder), out, err, environment=client)
-
-
-def batch_job(entity: Model | Ensemble, settings: BatchSettings, addresses: Addresses) -> tuple[Path, str]:
-    """Return the file and the text of the script that runs a model, or all members of an ensemble."""
-    folder = Path(entity.path)
-    # The program of a model has taken the plain name for its own output.
-    stem = f"{entity.name}.job" if isinstance(entity, Model) else entity.name
-    job = Placement(entity.name, entity.name, str(folder), str(folder / f"{stem}.out"), str(folder / f"{stem}.err"))
-    members = [entity] if isinstance(entity, Model) else entity.models
-    placed = [(member.run_settings, placement_of(member, addresses)) for member in members]
-    return folder / f"{entity.name}.sh", settings.script(job, placed)
-
-
 def _paragraphs(texts: Iterable[list[str]]) -> list[str]:
     return [line for text in texts for line in [*text, ""]]
 
@@ -157,7 +126,7 @@ def _ensemble_lines(ensemble: Ensemble, launcher: str, addresses: Addresses, is_
     shown_members = [members[0], members[-1]] if is_short and len(members) > 2 else members
     lines = [f"= Ensemble Name: {ensemble.name} =", f"Path: {ensemble.path}", f"Members: {len(members)}"]
     if ensemble.batch_settings is not None:
-        lines += _batch_lines(ensemble, ensemble.batch_settings, addresses)
+        lines += _batch_lines(ensemble, ensemble.batch_settings, launcher, addresses)
     for member in shown_members:
         is_batch = ensemble.batch or member.batch_settings is not None
         lines += ["", f"- Member Name: {member.name}", *_program_lines(member, launcher, addresses, is_batch)]
@@ -182,16 +151,17 @@ def _program_lines(model: Model, launcher: str, addresses: Addresses, is_batch: 
         words = command_line(settings, model.path) if launcher == "local" else settings.command(placement)
         lines.append(f"Command: {shlex.join(words)}")
     elif model.batch_settings is not None:
-        lines += _batch_lines(model, model.batch_settings, addresses)
+        lines += _batch_lines(model, model.batch_settings, launcher, addresses)
     for file, text in settings.side_files(placement).items() if launcher != "local" else ():
         lines += [f"File: {file}", *_indented(text)]
     return [*lines, f"Output: {placement.out}", f"Error Output: {placement.err}"]
 
 
-def _batch_lines(entity: Model | Ensemble, settings: BatchSettings, addresses: Addresses) -> list[str]:
-    file, text = batch_job(entity, settings, addresses)
-    command = shlex.join(settings.submit_command(str(file))) + (f" < {file}" if settings.reads_script else "")
-    return [f"Command: {command}", f"Script: {file}", *_indented(text)]
+def _batch_lines(entity: Model | Ensemble, settings: BatchSettings, launcher: str, addresses: Addresses) -> list[str]:
+    plan = batch_plan(entity, settings, launcher, addresses)
+    command = shlex.join(settings.submit_command(str(plan.file)))
+    command += f" < {shlex.quote(str(plan.file))}" if settings.reads_script else ""
+    return [f"Command: {command}", f"Script: {plan.file}", *_indented(plan.text)]
 
 
 def _indented(text: str) -> list[str]:

@@ -1,13 +1,15 @@
 """The table of runs: every start of an experiment, what became of it, and the tries that it took."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from smartml.experiment.ensemble import Ensemble
 from smartml.experiment.job import Job
 from smartml.experiment.loop import Timer
 from smartml.experiment.model import Model
 from smartml.experiment.orchestrator import Orchestrator
 from smartml.experiment.process import ProcessJob
+from smartml.experiment.schedulers.batch import BatchSettings
 from smartml.experiment.states import Status
 
 
@@ -66,6 +68,8 @@ class ProgramRun:
         self.outlives_interrupt = outlives_interrupt
         # True when another process has started it.
         self.is_attached = False
+        # Those that are handed in to a batch system together, this one among them; None for a process.
+        self.batch: Batch | None = None
         self.tries: list[Job] = []
         # Since the last try that ran long enough.
         self.restarts = 0
@@ -91,7 +95,7 @@ class ProgramRun:
     @property
     def has_started(self) -> bool:
         """True once its program has run."""
-        return bool(self.tries)
+        return any(job.has_started for job in self.tries)
 
     @property
     def is_over(self) -> bool:
@@ -145,6 +149,19 @@ class ProgramRun:
         if self.job is None:
             return f"{self.name}: {self.status}"
         return f"{self.name} ({self.job.title}): {self.status} for {self.job.runtime_s:.0f} s"
+
+
+class Batch:
+    """The starts of programs that are one job of a batch system, or one array of jobs."""
+
+    def __init__(self, entity: Model | Ensemble, settings: BatchSettings, runs: Sequence[ProgramRun]) -> None:
+        self.entity = entity
+        self.settings = settings
+        self.runs = list(runs)
+        # True once nothing is waited for any more.
+        self.is_begun = False
+        for run in runs:
+            run.batch = self
 
 
 Run = NodeRun | ProgramRun

@@ -70,7 +70,8 @@ def test_a_running_database_is_shown_with_its_address(exp, program):
     assert "== Orchestrators ==" not in text
 
 
-def test_a_batch_ensemble_is_shown_as_its_script(tmp_path):
+def test_a_batch_ensemble_is_shown_as_its_script(tmp_path, monkeypatch):
+    monkeypatch.delenv("SR_LOG_FILE", raising=False)
     exp = Experiment("exp", tmp_path, launcher="slurm")
     settings = exp.create_run_settings("true", run_command="srun")
     batch = exp.create_batch_settings(2, "01:00:00")
@@ -82,7 +83,8 @@ def test_a_batch_ensemble_is_shown_as_its_script(tmp_path):
         step = f"{settings.run_command} --output {member.path}/{member.name}.out"
         assert f"    (begin {member.name}; cd {member.path} && {step}" in text
         ending = f'{settings.exe[0]}; end {member.name} "$?") &\n'
-        assert f"--job-name {member.name} --export ALL,SSKEYOUT={member.name} {ending}" in text
+        names = f"SSKEYOUT={member.name},SMARTML_ENTITY={member.name},SR_LOG_FILE={member.path}/{member.name}.err"
+        assert f"--job-name {member.name} --export ALL,{names} {ending}" in text
     # The script is all that is run.
     assert text.count("Command: ") == 1
 

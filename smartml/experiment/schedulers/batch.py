@@ -163,6 +163,9 @@ class BatchSettings(ABC):
         tasks = len(members) if self.has_tasks(len(members)) else 0
         options = self.header(self._task_placement(placement) if tasks else placement, tasks)
         lines = [self.shebang, "", *(f"{self.directive} {option}" for option in options), *self._preamble, ""]
+        lines += [
+            f"export {name}={shlex.quote(value)}" for name, value in placement.environment.items() if value is not None
+        ]
         lines.append(_NOTES.format(codes=shlex.quote(codes_folder(placement))))
         commands = [[f"{member_line(settings, place)} &", "pids+=($!)"] for settings, place in members]
         if tasks:
