@@ -1,22 +1,36 @@
 """What it costs to start a database and a program by an Experiment, beside starting them bare.
 
-    python benchmarks/launch.py [--repeats 7]
+    python benchmarks/launch.py [--repeats 7] [--jobs 200] [--rounds 1]
 
 All in one run, in turn, medians: a database until it answers PING, and a program from its start to the return of the
 call that waits for it. The bare side is `subprocess` with the same binary and the same program, nothing else.
 SmartSim 0.8 on such a machine takes 10 s for the database, and 5 s beyond the program's own time.
+
+Then the cost of many jobs: so many starts of `true`, collected, with the exit code of each. Side by side an ensemble,
+submitit's local executor and Dask's LocalCluster, the latter with a worker per core, each task of which runs the
+program; where submitit (`pip install submitit`) or distributed is missing its line is, too. "own CPU" is that of this
+process, the workers' and executors' own processes not counted.
+
+At last what the supervisor costs while jobs run: the CPU time of this process, as a share of one core, during so many
+jobs of one second, in waves and all at once; and whether a process is left when a script with so many jobs is ended by
+SIGINT, SIGTERM or SIGKILL.
 """
 
 import argparse
+import importlib.util
 import os
+import signal
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -76,11 +90,133 @@ def measure(bare: Callable[[], float], started: Callable[[], float], repeats: in
     return statistics.median(bare_seconds), statistics.median(started_seconds)
 
 
+class Cost(NamedTuple):
+    """What a piece of work has taken."""
+
+    wall_s: float
+    # Of this process.
+    cpu_s: float
+
+
+def cost_of(work: Callable[[], object]) -> Cost:
+    """Measure a piece of work."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return Cost(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def run_ensemble(folder: str, jobs: int, command: list[str], waves: int = 1) -> None:
+    """Run a program so many times by ensembles of an experiment, one after the other."""
+    exp = Experiment("many", folder)
+    settings = exp.create_run_settings(command[0], command[1:])
+    for wave in range(waves):
+        ensemble = exp.create_ensemble(f"wave{wave}", run_settings=settings, replicas=jobs // waves)
+        exp.start(ensemble)
+        assert set(exp.get_status(ensemble)) == {"Completed"}
+
+
+def run_submitit(folder: str, jobs: int, command: list[str]) -> None:
+    """Run a program so many times by submitit's local executor."""
+    import submitit  # type: ignore[import-not-found, unused-ignore]
+
+    executor = submitit.LocalExecutor(folder)
+    with executor.batch():
+        started = [executor.submit(subprocess.call, command) for _ in range(jobs)]
+    assert [job.result() for job in started] == [0] * jobs
+
+
+def run_dask(jobs: int, command: list[str]) -> None:
+    """Run a program so many times by the workers of a Dask cluster, which is started and stopped for it."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=os.cpu_count(), threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        started = [client.submit(subprocess.call, command, pure=False) for _ in range(jobs)]
+        assert client.gather(started) == [0] * jobs
+
+
+def many_jobs(jobs: int, rounds: int) -> Table:
+    """Compare what it costs to start and collect many jobs."""
+    sides: dict[str, Callable[[str], None]] = {"smartml": lambda folder: run_ensemble(folder, jobs, ["true"])}
+    if importlib.util.find_spec("submitit"):
+        sides["submitit, local"] = lambda folder: run_submitit(folder, jobs, ["true"])
+    if importlib.util.find_spec("distributed"):
+        sides["Dask, LocalCluster"] = lambda folder: run_dask(jobs, ["true"])
+    costs: dict[str, list[Cost]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, run in sides.items():
+            with tempfile.TemporaryDirectory() as folder:
+                costs[name].append(cost_of(lambda run=run, folder=folder: run(folder)))  # type: ignore[misc]
+    medians = {name: Cost(*map(statistics.median, zip(*found, strict=True))) for name, found in costs.items()}
+    table = Table("", "wall (s)", "own CPU (s)", "wall, ratio", title=f"{jobs} jobs of `true`, median of {rounds}")
+    for name, cost in medians.items():
+        ratio = cost.wall_s / medians["smartml"].wall_s
+        table.add_row(name, f"{cost.wall_s:.2f}", f"{cost.cpu_s:.2f}", f"{ratio:.1f}")
+    return table
+
+
+def supervision(jobs: int) -> Table:
+    """Measure this process's share of a core while jobs of one second run."""
+    title = f"supervising {jobs} jobs of `sleep 1`"
+    table = Table("jobs at a time", "wall (s)", "own CPU (s)", "per job (ms)", "share of a core", title=title)
+    for at_a_time in (10, 20, jobs):
+        with tempfile.TemporaryDirectory() as folder:
+            waves = jobs // at_a_time
+            cost = cost_of(lambda: run_ensemble(folder, jobs, ["sleep", "1"], waves))  # noqa: B023
+        share = cost.cpu_s / cost.wall_s
+        per_job = 1000 * cost.cpu_s / jobs
+        table.add_row(str(at_a_time), f"{cost.wall_s:.1f}", f"{cost.cpu_s:.2f}", f"{per_job:.1f}", f"{share:.1%}")
+    return table
+
+
+# A script with many jobs, each of which has a child in a session of its own; it is ended from outside.
+MANY = """
+import sys, time
+from smartml.experiment import Experiment
+exp = Experiment("many", sys.argv[1])
+settings = exp.create_run_settings("sh", ["-c", "setsid sleep 1000 & sleep 1000"])
+exp.start(exp.create_ensemble("ens", run_settings=settings, replicas=int(sys.argv[2])), block=False)
+print(flush=True)
+time.sleep(1000)
+"""
+
+
+def left_behind(jobs: int) -> Table:
+    """Count the processes of a script with many jobs before and after it was ended by a signal."""
+    table = Table("", "processes before", "left", "gone after (s)", title=f"a script with {jobs} jobs is ended")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        with tempfile.TemporaryDirectory() as folder:
+            script = subprocess.Popen(
+                [sys.executable, "-c", MANY, folder, str(jobs)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                # In the background of a shell Ctrl-C is switched off, which would be handed on.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
+            assert script.stdout is not None
+            script.stdout.readline()
+            time.sleep(1)
+            before = len(list(_processes_in(folder)))
+            start = time.perf_counter()
+            script.send_signal(number)
+            script.communicate()
+            while (left := len(list(_processes_in(folder)))) and time.perf_counter() - start < 30:
+                time.sleep(0.05)
+            table.add_row(number.name, str(before), str(left), f"{time.perf_counter() - start:.1f}")
+    return table
+
+
 def main() -> None:
-    """Measure, and print the table."""
+    """Measure, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7)
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--jobs", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=1)
+    arguments = parser.parse_args()
+    repeats = arguments.repeats
     table = Table("", "bare (s)", "smartml (s)", "more (s)", "ratio", title=f"launching, median of {repeats}")
     with tempfile.TemporaryDirectory() as folder:
         exp = Experiment("launch", folder)
@@ -88,7 +224,21 @@ def main() -> None:
         program = measure(lambda: bare_program(folder), lambda: started_program(exp), repeats)
     for name, (bare, started) in {"start(db)": database, "start(model, block=True)": program}.items():
         table.add_row(name, f"{bare:.4f}", f"{started:.4f}", f"{started - bare:.4f}", f"{started / bare:.2f}")
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    console.print(many_jobs(arguments.jobs, arguments.rounds))
+    console.print(supervision(arguments.jobs))
+    console.print(left_behind(arguments.jobs))
+
+
+def _processes_in(folder: str) -> Iterator[psutil.Process]:
+    """Find the processes that run in a folder, whoever their parents are."""
+    for process in psutil.process_iter():
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(folder):
+                yield process
+        except psutil.Error:
+            continue
 
 
 def _answers(port: int) -> bool:
