@@ -323,8 +323,10 @@ class Launching:
             entry = find_end(self._journal.file, job.record()["id"])
             job.is_cancelled = entry is not None and entry.is_stopped
         delay_s = run.restart_delay_s(job)
-        left = run.entity.policy.restarts - run.restarts
-        report_failure(job, "" if delay_s is None else f"; restart in {delay_s:g} s, {left} more are left")
+        again = (
+            f"; restart {run.restarts} of {run.entity.policy.restarts} in {delay_s:g} s" if delay_s is not None else ""
+        )
+        report_failure(job, again)
         if is_noted_here:
             self._journal.end(job)
         if delay_s is None:

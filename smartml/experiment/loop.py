@@ -9,6 +9,7 @@ import heapq
 import itertools
 import logging
 import os
+import resource
 import selectors
 import threading
 import time
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 # What is called; what it returns is of no interest.
 Act = Callable[[], object]
+
+# So many more files can be opened than processes are watched by descriptors: starting one takes some for a moment.
+_SPARE_FILES = 64
 
 # So many acts may block at the same time; the others wait for their turn.
 _MOST_ASIDE = 16
@@ -45,7 +49,7 @@ class Loop:
     """Call functions when processes end, and when moments come. One per process, safe to use from any thread.
 
     has_pidfds: wait for processes by descriptors of the kernel. Without them (systems other than Linux, Linux before
-    5.3), and for processes beyond the limit of open files, each process has a sleeping thread that waits for it.
+    5.3), and where the limit of open files comes near, each process has a sleeping thread that waits for it.
     """
 
     def __init__(self, has_pidfds: bool = hasattr(os, "pidfd_open")) -> None:
@@ -77,8 +81,11 @@ class Loop:
         """
         if self._has_pidfds:
             try:
-                self._post((os.pidfd_open(pid), act))
-                return
+                descriptor = os.pidfd_open(pid)
+                if descriptor < resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_FILES:
+                    self._post((descriptor, act))
+                    return
+                os.close(descriptor)
             except ProcessLookupError:
                 self.call_later(0, act)
                 return

@@ -128,3 +128,18 @@ def test_one_thread_watches_many_processes():
         process.kill()
         process.wait()
     assert all(ended.acquire(timeout=20) for _ in processes)
+
+
+def test_more_processes_than_files_may_be_open_are_watched(tmp_path):
+    code = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+from smartml.experiment import Experiment
+exp = Experiment("exp", sys.argv[1])
+ensemble = exp.create_ensemble("ens", run_settings=exp.create_run_settings("sleep", "100"), replicas=120)
+exp.start(ensemble, block=False)
+exp.stop()
+print(*set(exp.get_status(ensemble)))
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+    assert done.stdout == "Cancelled\n", done.stderr

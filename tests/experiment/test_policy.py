@@ -54,7 +54,7 @@ def test_a_program_that_fails_is_started_again_until_it_succeeds(exp, failing, c
     assert exp.get_status(model) == ["Completed"]
     assert text_of(f"{model.path}/starts") == "xxx"
     assert "failing failed: exit code 1 after" in caplog.text
-    assert "restart in 0.01 s, 4 more are left" in caplog.text
+    assert "restart 1 of 5 in 0.01 s" in caplog.text
 
 
 def test_the_output_of_every_try_is_kept_and_each_has_its_line_in_the_summary(exp, failing):

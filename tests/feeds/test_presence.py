@@ -234,3 +234,31 @@ def test_a_trainer_ends_by_itself_when_its_producer_was_killed(tmp_path):
     assert experiment.get_status(producer, trainer) == ["Failed", "Completed"]
     last = Path(trainer.path, "trainer.out").read_text().splitlines()[-1].split()
     assert last[1] == last[3] != "0"
+
+
+RESTARTED = """
+import os, sys, time
+import numpy as np
+from smartml import Client
+client = Client()
+first = not client.tensor_exists("points_0")
+for iteration in (0, 1) if first else (2, 3):
+    client.put_tensor(f"points_{iteration}", np.full(2, iteration))
+    time.sleep(0.2)
+sys.exit(first)
+"""
+
+
+def test_a_trainer_goes_on_while_its_producer_is_about_to_be_started_again(tmp_path):
+    experiment = Experiment("again", exp_path=tmp_path)
+    settings = experiment.create_run_settings(sys.executable, ["-c", RESTARTED])
+    producer = experiment.create_model("producer", settings, restarts=1, restart_delay_s=1)
+    trainer = experiment.create_model("trainer", experiment.create_run_settings(sys.executable, ["-c", TRAINER]))
+    trainer.start_after("points_0")
+    try:
+        experiment.start(Orchestrator(port=0), producer, trainer)
+    finally:
+        experiment.stop()
+
+    assert experiment.get_status(producer, trainer) == ["Completed", "Completed"]
+    assert Path(trainer.path, "trainer.out").read_text().splitlines()[-1] == "served 4 of 4"
