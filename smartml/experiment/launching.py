@@ -64,7 +64,9 @@ class Launching:
         """Watch a program that another process has started."""
         self._runs.add(run)
         run.tries.append(job)
-        supervisor.adopt(job, on_end=lambda job: self._on_end(run, job))
+        # An end that the journal has told is no news.
+        is_old = job.has_ended
+        supervisor.adopt(job, on_end=lambda job: run.settle(job.status) if is_old else self._on_end(run, job))
         job.watch()
 
     def check(self, models: Sequence[Model], databases: Sequence[Orchestrator]) -> None:

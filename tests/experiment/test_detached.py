@@ -91,14 +91,17 @@ def test_all_that_is_detached_outlives_its_script_and_is_found_again(launched, a
     assert rows_of(exp)["orchestrator"][2] == "Cancelled"
 
 
-def test_what_has_ended_meanwhile_is_known_with_its_exit_code(launched, attach, tmp_path, eventually, alive):
+def test_what_has_ended_meanwhile_is_known_with_its_exit_code(launched, attach, tmp_path, caplog):
     launched()
-    pid = rows_of(attach())["model"][1]
+    first = attach()
+    pid = rows_of(first)["model"][1]
     go(tmp_path / "exp/model", 7)
-    eventually(lambda: not alive(pid))
+    first.wait("model")
     exp = attach()
     exp.wait("model")
     assert rows_of(exp)["model"] == ("Model", pid, "Failed", "7")
+    # The first that was there has told it; for the second it is an old story.
+    assert caplog.text.count("model failed: exit code 7") == 1
     assert exp.get_status("other") == ["Running"]
 
 
@@ -203,7 +206,7 @@ def test_ctrl_c_leaves_what_is_detached(script, attach, eventually, tmp_path):
     act = "exp.start(other, block=False)\nprint(flush=True)\nexp.start(model, detach=True)"
     process = script(LAUNCH.format(act=act, ending=""))
     process.stdout.readline()
-    eventually(lambda: (tmp_path / "exp/model/model.out").exists())
+    eventually(lambda: '"name": "model"' in (tmp_path / "exp/.smartml/journal.jsonl").read_text())
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert "interrupted: stopping other (pid" in errors and "model" not in errors.split("stopping")[1].split("\n")[0]
