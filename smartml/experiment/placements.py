@@ -21,7 +21,7 @@ _CLIENT_VARIABLES = ("SSDB", "SR_DB_TYPE", "SSKEYIN", "SSKEYOUT")
 
 
 def placement_of(model: Model, addresses: Addresses) -> Placement:
-    """Return where a program runs and writes, with the variables that tell it of the databases."""
+    """Return where a program runs and writes, with the variables that tell it of the databases, and its name."""
     folder = Path(model.path)
     variables = child_environment(
         {},
@@ -31,7 +31,7 @@ def placement_of(model: Model, addresses: Addresses) -> Placement:
     )
     client = {name: value for name, value in variables.items() if name.startswith(_CLIENT_VARIABLES)}
     out, err = (str(folder / f"{model.name}.{kind}") for kind in ("out", "err"))
-    return Placement(model.name, model.name, str(folder), out, err, environment=client)
+    return Placement(model.name, model.name, str(folder), out, err, environment={**client, ENTITY_VARIABLE: model.name})
 
 
 def batch_plan(
@@ -64,4 +64,4 @@ def _batch_placement(model: Model, addresses: Addresses) -> Placement:
     # What a process here is given by its environment must stand in the script.
     place = placement_of(model, addresses)
     log = {} if "SR_LOG_FILE" in os.environ else {"SR_LOG_FILE": place.err}
-    return replace(place, environment={**place.environment, ENTITY_VARIABLE: model.name, **log})
+    return replace(place, environment={**place.environment, **log})

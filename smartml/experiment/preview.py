@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from smartml.experiment.ensemble import Ensemble
 from smartml.experiment.model import Model
 from smartml.experiment.orchestrator import Orchestrator
 from smartml.experiment.placements import Addresses, batch_plan, placement_of
+from smartml.experiment.policy import Policy
 from smartml.experiment.schedulers.batch import BatchSettings
 from smartml.experiment.schedulers.local import command_line
 from smartml.experiment.schedulers.programs import assignments
@@ -144,6 +146,9 @@ def _program_lines(model: Model, launcher: str, addresses: Addresses, is_batch: 
         lines += [f"{kind}: {path}" for path in paths]
     lines += [f"Configure: {path}" for path in model.files.to_configure]
     lines.append(f"Key Prefix: {model.query_key_prefixing()}")
+    lines += [f"Starts After: {dependency}" for dependency in model.dependencies]
+    changed = {name: value for name, value in asdict(model.policy).items() if value != getattr(Policy(), name)}
+    lines += [f"Policy: {name} = {value}" for name, value in changed.items()]
     lines += [f"Environment: {variable}" for variable in assignments({**placement.environment, **settings.env_vars})]
     taken = [name for name, value in settings.env_vars.items() if value is None]
     lines += [f"Environment: {name} as it is here" for name in taken]

@@ -51,6 +51,7 @@ Environment: SR_DB_TYPE=Standalone
 Environment: SSDB=<orchestrator>
 Environment: SSKEYIN=source
 Environment: SSKEYOUT=model
+Environment: SMARTML_ENTITY=model
 Environment: X=1
 Environment: HOME as it is here
 Command: {settings.exe[0]} 'a b' '$c'
@@ -59,6 +60,18 @@ Error Output: {tmp_path}/exp/model/model.err
 """
     )
     assert not os.path.exists(exp.exp_path)
+
+
+def test_what_a_model_waits_for_and_how_it_is_looked_after_are_shown(exp):
+    settings = exp.create_run_settings("true")
+    source = exp.create_ensemble("source", run_settings=settings, replicas=2)
+    model = exp.create_model("model", settings, restarts=3, time_limit_s=60)
+    model.start_after(source, "started")
+    model.start_after("points")
+    model.start_after(exp.create_database(port=0))
+    text = exp.preview(model)
+    assert "Starts After: source to start\nStarts After: points in database orchestrator\n" in text
+    assert "Starts After: database orchestrator to answer\nPolicy: restarts = 3\nPolicy: time_limit_s = 60\n" in text
 
 
 def test_a_running_database_is_shown_with_its_address(exp, program):
