@@ -95,15 +95,15 @@ class AfterPrograms(Dependency):
 
 @dataclass(frozen=True)
 class AfterDatabase(Dependency):
-    """A database: it answers."""
+    """A database of the experiment: it answers."""
 
     database: Orchestrator
     timeout_s: float | None = None
     is_polled = True
 
     def is_met(self, model: "Model", runs: "Runs", databases: Sequence[Orchestrator]) -> bool:
-        """Tell whether it answers."""
-        return self.database.is_active()
+        """Tell whether it answers, and programs are told of it."""
+        return self.database in databases and self.database.is_active()
 
     def __str__(self) -> str:
         return f"database {self.database.name} to answer"

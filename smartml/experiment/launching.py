@@ -23,7 +23,7 @@ from smartml.experiment.model import Model
 from smartml.experiment.orchestrator import Orchestrator
 from smartml.experiment.placements import batch_plan, placement_of
 from smartml.experiment.process import ProcessJob
-from smartml.experiment.publication import publish
+from smartml.experiment.publication import Publisher
 from smartml.experiment.runs import Batch, ProgramRun, Runs
 from smartml.experiment.schedulers.local import Command, child_environment, command_line
 from smartml.experiment.states import Status
@@ -49,6 +49,7 @@ class Launching:
         self._runs = runs
         self._databases = databases
         self._journal = journal
+        self._publisher = Publisher()
         # What `generate` has put in place, by the name of the model.
         self._generated: dict[str, AttachedFiles] = {}
         # Guards the runs that wait: a run leaves them once, to begin or to end.
@@ -193,8 +194,12 @@ class Launching:
 
     def _give_up_after(self, run: ProgramRun, dependency: Dependency, timeout_s: float) -> None:
         def give_up() -> None:
-            why = f"{run.name!r} has waited {timeout_s:g} s for {dependency}"
-            self._give_up(run, DependencyError(why))
+            try:
+                # It may have come, while others have not.
+                if not dependency.is_met(run.entity, self._runs, self._databases()):
+                    self._give_up(run, DependencyError(f"{run.name!r} has waited {timeout_s:g} s for {dependency}"))
+            except DependencyError as error:
+                self._give_up(run, error)
 
         loop.call_later(timeout_s, lambda: loop.aside(give_up))
 
@@ -296,10 +301,6 @@ class Launching:
                 grace_s=model.policy.grace_s,
                 recording=Recording(self._journal.file, start),
             )
-        except SmartMLError:
-            self._publish(run, Status.STATUS_FAILED)
-            raise
-        try:
             job.outlives_interrupt = run.outlives_interrupt
             with self._lock:
                 run.tries.append(job)
@@ -308,6 +309,9 @@ class Launching:
                 self._journal.start(job, start)
             if model.policy.time_limit_s is not None:
                 supervisor.limit(job, model.policy.time_limit_s)
+        except SmartMLError:
+            self._publish(run, Status.STATUS_FAILED)
+            raise
         finally:
             is_noted.set()
         if is_cancelled:
@@ -368,7 +372,7 @@ class Launching:
     def _publish(self, run: ProgramRun, status: Status | None = None) -> None:
         model = run.entity
         prefix = model.name if model.query_key_prefixing() else ""
-        publish(self._databases(), EntityState(model.name, str(status or run.status), prefix))
+        self._publisher.publish(self._databases(), EntityState(model.name, str(status or run.status), prefix))
 
     def _command(self, model: Model) -> Command:
         """Return what is to be started; the files of the model are put in place first, and those the command reads."""

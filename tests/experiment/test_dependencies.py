@@ -164,6 +164,18 @@ def test_waiting_has_an_end_where_one_is_set(exp, program, caplog):
     assert "'then' has waited 0.1 s for first to complete" in caplog.text
 
 
+def test_an_end_of_waiting_is_each_one_s_own(exp, program):
+    first, second, then = program("pass", "first"), program(UNTIL_GO, "second"), program("pass", "then")
+    then.start_after(first, timeout_s=0.5)
+    then.start_after(second)
+    exp.start(first, second, then, block=False)
+    assert exp.wait(first, timeout_s=30)
+    assert not exp.wait(then, timeout_s=0.8)
+    go(second)
+    assert exp.wait(then, timeout_s=30)
+    assert exp.get_status(then) == ["Completed"]
+
+
 def put_tensor(client):
     client.put_tensor("points", np.zeros(3))
 

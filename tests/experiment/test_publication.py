@@ -1,6 +1,8 @@
 """Programs of an experiment learn of each other through its database."""
 
 import logging
+import os
+import signal
 import sys
 
 import pytest
@@ -72,3 +74,19 @@ def test_a_database_that_cannot_be_told_harms_nothing(exp, database, caplog):
         exp.start(database, sleeper)
     assert exp.get_status(sleeper) == ["Failed"]
     wait_until(lambda: "orchestrator does not learn that sleeper is Failed" in caplog.text)
+
+
+def test_a_database_that_hung_is_told_when_it_answers_again(exp, database, caplog):
+    sleeper, others = model(exp, "sleeper", SLEEP), [model(exp, f"other{index}", "pass") for index in range(3)]
+    exp.start(database, sleeper, block=False)
+    os.kill(database.pid, signal.SIGSTOP)
+    try:
+        exp.stop(sleeper)
+        # The first to wait for it has waited for all.
+        exp.start(*others)
+        assert caplog.text.count("does not learn") <= 2
+    finally:
+        os.kill(database.pid, signal.SIGCONT)
+    names = ("sleeper", "other0", "other1", "other2")
+    ended = dict(zip(names, ["Cancelled", "Completed", "Completed", "Completed"], strict=True))
+    wait_until(lambda: states(database) == ended)
