@@ -1,6 +1,7 @@
 """Take up what other processes have started, as the journal tells of it."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -33,6 +34,12 @@ def _take_up_job(
     entry: Entry, journal: Journal, runs: Runs, launching: Launching, databases: dict[str, Orchestrator]
 ) -> None:
     start = entry.start
+    host = start.get("host", os.uname().nodename)
+    if entry.end is None and host != os.uname().nodename:
+        logger.warning(
+            "%s (pid %s) was started on %s: whether it runs is known only there", start["name"], start["pid"], host
+        )
+        return
     job = _batch_job(entry) if "launcher" in start else DetachedJob.find(entry, journal.file)
     number = int(start["number"])
     if start["kind"] != "Orchestrator":

@@ -5,7 +5,7 @@ leaves at most its last line unfinished. `time` is in seconds since the epoch. T
 
     experiment  name, launcher, pid, created                            a script begins to start things
     start       id, name, kind, number, is_detached, grace_s, and what finds the job again:
-                pid, created, command, folder, out, err                 a process of this machine; its id is its mark
+                host, pid, created, command, folder, out, err           a process of that machine; its id is its mark
                 (a kind of jobs adds its own: `Job.record`)
     database    name, record                                            a database runs; `record` is its record.py file
     stop        id                                                      somebody asked for the end of a job

@@ -96,6 +96,7 @@ def process_record(command: Command, mark: str) -> dict[str, Any]:
     """Return what is known of a process before it is one, for the journal."""
     return {
         "id": mark,
+        "host": os.uname().nodename,
         "command": list(command.argv),
         "folder": str(command.folder),
         "out": str(command.out),

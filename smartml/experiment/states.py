@@ -1,9 +1,10 @@
 """The states of a job, with SmartSim's names and texts.
 
-    NeverStarted ──start──► New ──► Running ⇄ Paused
-                                     │  exit code 0      ──► Completed
-                                     │  any other ending ──► Failed
-                                     └─ stop             ──► Cancelled
+    NeverStarted ──start──► New ──────► Running ⇄ Paused
+                            │ ▲            │  exit code 0      ──► Completed
+                            │ └─ restart ──┤  any other ending ──► Failed
+                            │              └─ stop             ──► Cancelled
+                            └─ stop, or what it waits for can never come ──► Cancelled
 
 Queued belongs to batch schedulers. A started job may be started again once it has ended.
 """

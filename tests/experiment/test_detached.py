@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -251,6 +252,22 @@ def test_damaged_lines_of_a_journal_do_not_hide_the_others(exp, program, caplog,
     found.wait()
     assert found.get_status("one", "other") == ["Completed", "Failed"]
     assert ("journal.jsonl" in caplog.text) == damage.endswith(b"\n")
+
+
+def test_a_program_of_another_machine_is_not_taken_for_one_that_has_ended(exp, program, caplog):
+    exp.start(program("pass", "one"), program("pass", "other"))
+    journal = Path(exp.exp_path, ".smartml/journal.jsonl")
+    events = [json.loads(line) for line in journal.read_text().splitlines()]
+    other = next(event["id"] for event in events if event.get("name") == "other")
+    for event in events:
+        if event["event"] == "start":
+            event["host"] = "elsewhere"
+    events = [event for event in events if not (event["event"] == "end" and event["id"] == other)]
+    journal.write_text("".join(json.dumps(event) + "\n" for event in events))
+    found = Experiment.attach(exp.exp_path)
+    found.wait()
+    assert list(rows_of(found)) == ["one"]
+    assert "was started on elsewhere: whether it runs is known only there" in caplog.text
 
 
 def test_a_file_that_is_no_journal_is_named(exp, program):
