@@ -29,7 +29,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 if __name__ == "__main__":
@@ -73,9 +73,7 @@ def find_processes(jobs: Mapping[str, Root | None]) -> list[psutil.Process]:
     sessions = {root.pid for root in jobs.values() if root and not _is_recycled(root)}
     members: dict[int, psutil.Process] = {}
     unmarked: dict[int, psutil.Process] = {}
-    for process in psutil.process_iter():
-        if process.pid == os.getpid():
-            continue
+    for process in _all_processes():
         mark = _mark_of(process)
         if mark is None:
             unmarked[process.pid] = process
@@ -119,6 +117,16 @@ def end_processes(
             until = begin + grace if now < begin + grace else now + 0.5
             _wait_until_gone(alive, until if len(by_grace) == 1 else min(until, now + 0.05))
     return left
+
+
+def _all_processes() -> Iterator[psutil.Process]:
+    """Yield all processes but this one."""
+    # Not psutil's process_iter: it keeps an ended process for the one that has got its pid since, and that one would
+    # seem to have ended, too.
+    for pid in psutil.pids():
+        if pid != os.getpid():
+            with contextlib.suppress(psutil.Error):
+                yield psutil.Process(pid)
 
 
 def _is_recycled(root: Root) -> bool:

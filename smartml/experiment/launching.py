@@ -208,15 +208,16 @@ class Launching:
             if run not in self._waiting:
                 return
             # A batch job is not handed in without some of its programs.
-            given_up = [run] if run.batch is None else [one for one in run.batch.runs if one.final is None]
+            given_up = [run]
+            if run.batch is not None:
+                given_up = [one for one in run.batch.runs if one.final is None]
+                run.batch.is_begun = True
             for one in given_up:
                 if one in self._waiting:
                     self._waiting.remove(one)
-                one.settle(Status.STATUS_CANCELLED)
         for one in given_up:
             logger.error("%s is not started: %s", one.name, why)
-            self._publish(one)
-            self._tell(one)
+            self._conclude(one, Status.STATUS_CANCELLED)
 
     def _begin_aside(self, *runs: ProgramRun) -> None:
         """Start the programs of runs where nobody is there to hear of an error."""
@@ -229,9 +230,13 @@ class Launching:
         except (SmartMLError, OSError) as error:
             for run in runs:
                 logger.error("%s failed: %s", run.name, error)
-                run.settle(Status.STATUS_FAILED)
-                self._publish(run)
-                self._tell(run)
+                self._conclude(run, Status.STATUS_FAILED)
+
+    def _conclude(self, run: ProgramRun, status: Status) -> None:
+        """End a run that does not start; who waits for it goes on when all have been told."""
+        self._publish(run, status)
+        run.settle(status)
+        self._tell(run)
 
     def _begin(self, *runs: ProgramRun) -> None:
         if (batch := runs[0].batch) is not None:

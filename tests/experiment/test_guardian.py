@@ -2,10 +2,14 @@
 
 import os
 import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
+
+from smartml.experiment.guardian import find_processes
 
 # A script that runs a database and a program with children, one in another session, one without an environment.
 LAUNCH = """
@@ -195,3 +199,28 @@ def test_the_guardian_needs_nothing_but_psutil(package_folder):
     imported = {line.split()[1] for line in text.splitlines() if line.lstrip().startswith(("import ", "from "))}
     ours = {name for name in imported if name.split(".")[0] not in {*sys.stdlib_module_names, "psutil"}}
     assert ours == set()
+
+
+def test_a_process_that_got_the_pid_of_an_ended_one_is_found():
+    def start(**environment):
+        return subprocess.Popen(["sleep", "100"], env={**os.environ, **environment})
+
+    for _ in range(50):
+        first = start()
+        assert find_processes({"some-1": None}) == []
+        first.kill()
+        first.wait()
+        try:
+            # The kernel gives the one after this, unless somebody else is quicker.
+            Path("/proc/sys/kernel/ns_last_pid").write_text(str(first.pid - 1))
+        except OSError as error:
+            pytest.skip(f"pids cannot be chosen here: {error}")
+        second = start(SMARTML_JOB="some-1")
+        try:
+            if second.pid == first.pid:
+                assert [process.pid for process in find_processes({"some-1": None})] == [second.pid]
+                return
+        finally:
+            second.kill()
+            second.wait()
+    pytest.skip("the pid was always taken by somebody else")

@@ -177,14 +177,14 @@ def test_ranks_of_mpirun_are_one_program(exp, mpirun):
     assert [Path(model.path, f"rank{rank}").read_text() for rank in range(3)] == ["3 ranks\n"] * 3
 
 
-def test_stopping_mpirun_ends_its_ranks(exp, mpirun, read_eventually, alive):
-    code = "import os, time; print(os.getpid(), flush=True); time.sleep(100)"
+def test_stopping_mpirun_ends_its_ranks(exp, mpirun, eventually, alive):
+    code = "import os, time; open(f'pid{os.getpid()}', 'w').close(); time.sleep(100)"
     settings = exp.create_run_settings("python", ["-c", code], run_command=mpirun, run_args={"-n": 3})
     model = exp.create_model("ranks", settings)
     exp.start(model, block=False)
-    pids = [int(word) for word in read_eventually(f"{model.path}/ranks.out", 3)]
+    files = eventually(lambda: len(found := list(Path(model.path).glob("pid*"))) == 3 and found)
     exp.stop(model)
-    assert not any(alive(pid) for pid in pids)
+    assert not any(alive(int(file.name.removeprefix("pid"))) for file in files)
 
 
 def test_a_rank_that_fails_is_the_program_s_failure(exp, mpirun, caplog):
