@@ -1,11 +1,7 @@
-"""Where a database is and how to get in: addresses, credentials, TLS (pure: nothing is connected here)."""
+"""Where a database is and how to get there: addresses, TLS, timeouts (pure: nothing is connected here)."""
 
-import json
-import os
 import random
 import re
-import shlex
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Real
@@ -13,10 +9,6 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, StoreConnectionError
-
-# Names a file that only its owner can read: {"username": …, "password": …}. Credentials themselves never
-# travel in an environment value.
-AUTH_FILE_VARIABLE = "SMARTML_DB_AUTH"
 
 # A century; what the kernel is told must fit into a C long.
 _LONGEST_TIMEOUT_S = 100 * 365 * 24 * 3600
@@ -185,41 +177,6 @@ def addresses_from_environment(
     except ArgumentValueError as error:
         raise ArgumentValueError(f"the environment variable {name} is wrong: {error}") from error
     return addresses, (kind.lower() == "clustered" if kind else None), f"named by {name}"
-
-
-def credentials_from_environment(environ: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """Read user name and password from the file that `SMARTML_DB_AUTH` names; (None, None) where it is not set."""
-    name = environ.get(AUTH_FILE_VARIABLE)
-    if not name:
-        return None, None
-    try:
-        with open(name, "rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            text = file.read()
-    except OSError as error:
-        raise StoreConnectionError(f"{AUTH_FILE_VARIABLE} names {name!r}, which cannot be read: {error}") from error
-    if mode & 0o077:
-        raise StoreConnectionError(
-            f"{AUTH_FILE_VARIABLE} names {name!r}, which others can read: chmod 600 {shlex.quote(name)}"
-        )
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise _bad_credentials(name) from error
-    if not isinstance(content, dict) or not isinstance(content.get("password"), str):
-        raise _bad_credentials(name)
-    username = content.get("username")
-    if username is not None and not isinstance(username, str):
-        raise _bad_credentials(name)
-    return username, content["password"]
-
-
-def _bad_credentials(name: str) -> StoreConnectionError:
-    # Nothing of the content: it may be a password.
-    return StoreConnectionError(
-        f'{AUTH_FILE_VARIABLE} names {name!r}, which does not hold {{"username": "…", "password": "…"}} as JSON '
-        "(the user name may be left out)"
-    )
 
 
 def _without_password(text: str) -> str:

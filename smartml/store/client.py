@@ -6,16 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from smartml.errors import ArgumentTypeError
+from smartml.errors import ArgumentTypeError, ArgumentValueError
 from smartml.store.address import (
     TLS,
     ConnectionSettings,
     addresses_from_environment,
-    credentials_from_environment,
     parse_addresses,
     settings_from_url,
 )
 from smartml.store.admin_commands import AdminCommands
+from smartml.store.credentials import Credentials, credentials_from_environment, read_credentials
 from smartml.store.database import Database
 from smartml.store.dataset_commands import DatasetCommands
 from smartml.store.index import Announcer
@@ -31,7 +31,8 @@ class Client(TensorCommands, DatasetCommands, ListCommands, AdminCommands):
 
     `Client()` alone finds the database through the environment that an Experiment gives its children: `SSDB` and
     `SR_DB_TYPE` (suffixed with `_<db_identifier>` if one is given), `SSKEYIN` and `SSKEYOUT` for the prefixes,
-    `SMARTML_DB_AUTH` for the file with the password. `cluster` None asks the server what it is.
+    `SMARTML_DB_AUTH` (suffixed, too) for the file with the password and certificates. `cluster` None asks the server
+    what it is. `credentials`: another such file, or what it would hold; `username` and `password` go without any.
 
     Usable from several threads, after a fork, and in a `with` statement; pickles as its settings. Raises
     StoreConnectionError when no server answers within `connect_timeout_s`; a command without progress for
@@ -51,6 +52,7 @@ class Client(TensorCommands, DatasetCommands, ListCommands, AdminCommands):
         username: str | None = None,
         password: str | None = None,
         tls: TLS | None = None,
+        credentials: str | os.PathLike[str] | Credentials | None = None,
         timeout_s: float = 60.0,
         connect_timeout_s: float = 5.0,
         full_timeout_s: float = 60.0,
@@ -65,15 +67,14 @@ class Client(TensorCommands, DatasetCommands, ListCommands, AdminCommands):
             texts = [address] if isinstance(address, str) or not isinstance(address, Iterable) else list(address)
             addresses = tuple(server for text in texts for server in parse_addresses(text))
             found = "given as address"
-        if username is None and password is None:
-            username, password = credentials_from_environment(os.environ)
+        known = _credentials(credentials, username, password, db_identifier)
         settings = ConnectionSettings(
             addresses,
             found,
             cluster,
-            username,
-            password,
-            tls,
+            known.username,
+            known.password,
+            known.tls if tls is None else tls,
             timeout_s=timeout_s,
             connect_timeout_s=connect_timeout_s,
             full_timeout_s=full_timeout_s,
@@ -107,13 +108,14 @@ class Client(TensorCommands, DatasetCommands, ListCommands, AdminCommands):
         Everything that the URL does not say is as for `Client()`, the file with the password included.
         """
         settings = settings_from_url(url)
-        if settings.username is None and settings.password is None:
-            username, password = credentials_from_environment(os.environ)
-            settings = replace(settings, username=username, password=password)
+        known = _credentials(None, settings.username, settings.password)
         settings = replace(
             settings,
+            username=known.username,
+            password=known.password,
             cluster=cluster,
-            tls=tls or settings.tls,
+            # What is asked for comes first, then the authority that the file names, then those of the system.
+            tls=tls if tls is not None else known.tls or settings.tls,
             timeout_s=timeout_s,
             connect_timeout_s=connect_timeout_s,
             full_timeout_s=full_timeout_s,
@@ -175,6 +177,22 @@ class Client(TensorCommands, DatasetCommands, ListCommands, AdminCommands):
     def use_list_ensemble_prefix(self, use_prefix: bool) -> None:
         """Choose whether aggregation lists are kept and read under the prefixes (on at first)."""
         self._keys = replace(self._keys, prefix_lists=_checked_switch(use_prefix))
+
+
+def _credentials(
+    given: str | os.PathLike[str] | Credentials | None,
+    username: str | None,
+    password: str | None,
+    db_identifier: str | None = None,
+) -> Credentials:
+    """Return what was given, else what the file holds that the environment names."""
+    if given is not None:
+        if username is not None or password is not None:
+            raise ArgumentValueError("give either credentials, or username and password")
+        return given if isinstance(given, Credentials) else read_credentials(given)
+    if username is not None or password is not None:
+        return Credentials(username, password)
+    return credentials_from_environment(os.environ, db_identifier)
 
 
 def _checked_switch(use_prefix: bool) -> bool:

@@ -21,7 +21,10 @@ def open_socket(address: ServerAddress, context: ssl.SSLContext | None, timeout_
         else:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return connected if context is None else _encrypted(connected, context, address)
+        # A unix socket does not leave the machine: Redis has no TLS there.
+        if context is None or address.unix_socket is not None:
+            return connected
+        return _encrypted(connected, context, address)
     except BaseException:
         connected.close()
         raise

@@ -1,6 +1,4 @@
-"""Where a database is said to be, and with which credentials: read without connecting."""
-
-import os
+"""Where a database is said to be: read without connecting."""
 
 import pytest
 
@@ -10,7 +8,6 @@ from smartml.store.address import (
     ConnectionSettings,
     ServerAddress,
     addresses_from_environment,
-    credentials_from_environment,
     parse_addresses,
     settings_from_url,
 )
@@ -169,58 +166,3 @@ def test_a_wrong_address_in_the_environment_is_blamed_on_its_variable():
         ArgumentValueError, match="the environment variable SSDB is wrong: 'nonsense' is not an address"
     ):
         addresses_from_environment({"SSDB": "nonsense"})
-
-
-# Credentials
-
-
-@pytest.fixture
-def credentials(tmp_path):
-    """Write a file with a mode and name it in an environment."""
-
-    def write(content, mode=0o600):
-        path = tmp_path / "it's the file"
-        path.write_text(content)
-        path.chmod(mode)
-        return {"SMARTML_DB_AUTH": str(path)}
-
-    return write
-
-
-def test_credentials_stand_in_a_file_of_the_owner(credentials):
-    assert credentials_from_environment(credentials('{"username": "me", "password": "secret"}')) == ("me", "secret")
-    assert credentials_from_environment(credentials('{"password": "secret"}', 0o400)) == (None, "secret")
-    assert credentials_from_environment({}) == (None, None)
-
-
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o622, 0o777])
-def test_a_file_that_others_can_open_is_refused(credentials, mode):
-    with pytest.raises(StoreConnectionError, match=r"SMARTML_DB_AUTH names .*, which others can read: chmod 600 '"):
-        credentials_from_environment(credentials('{"password": "secret"}', mode))
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "secret",
-        "[]",
-        '"secret"',
-        "{}",
-        '{"password": 1}',
-        '{"username": 1, "password": "secret"}',
-        '{"password": "',
-    ],
-)
-def test_a_file_without_credentials_is_refused_without_showing_it(credentials, content):
-    with pytest.raises(
-        StoreConnectionError, match=r'does not hold {"username": "…", "password": "…"} as JSON'
-    ) as caught:
-        credentials_from_environment(credentials(content))
-
-    assert "secret" not in str(caught.value)
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(StoreConnectionError, match=r"SMARTML_DB_AUTH names .*, which cannot be read: .*No such file"):
-        credentials_from_environment({"SMARTML_DB_AUTH": os.fspath(tmp_path / "nowhere")})
