@@ -16,6 +16,7 @@ from smartml.cli.terminal import address_option, as_json_option, connect, identi
 from smartml.errors import StoreError
 from smartml.experiment.node import Node
 from smartml.experiment.supervisor import supervisor
+from smartml.store.credentials import AUTH_FILE_VARIABLE
 from smartml.store.listing import list_keys
 
 
@@ -34,22 +35,34 @@ def db() -> None:
 @click.option("--unix-socket", type=click.Path(), help="Path of a unix socket beside TCP.")
 @click.option("--max-memory", help="Such as 3gb; writers get an error when it is full.")
 @click.option("--persistence", type=click.Choice(["rdb", "aof"]), help="Keep the data on disk.")
+@click.option("--password", is_flag=True, help="Have a password made, and written to a file that only you can read.")
+@click.option("--password-file", type=click.Path(exists=True, dir_okay=False), help="The password is its first line.")
+@click.option("--username", help="Who logs in with the password, in the place of the default user.")
+@click.option("--tls", is_flag=True, help="Encrypt connections, with certificates that are made.")
+@click.option("--restarts", default=0, show_default=True, help="How often it may be started again (in the foreground).")
 @click.option("--foreground", is_flag=True, help="Stay until the database ends, and end it when interrupted.")
 @plain_errors
-def start(path: Path, identifier: str, foreground: bool, **options: Any) -> None:
+def start(
+    path: Path, identifier: str, foreground: bool, password: bool, password_file: str | None, **options: Any
+) -> None:
     """Start a database, which goes on when this command has ended."""
     # What a container or a batch system sends to end a program: leave in order, which stops the database.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    if options["restarts"] and not foreground:
+        raise click.UsageError("--restarts needs --foreground: somebody has to see that it ends")
+    options["password"] = Path(password_file) if password_file else password
     database = Orchestrator(path, db_identifier=identifier, detach=not foreground, **options)
     database.start()
     click.echo(f"database {identifier!r} answers at {database.address}")
     for node in database.nodes:
         click.echo(f"{node.name}:  {node.address}, pid {node.pid}, log {node.log}")
     kind = "Clustered" if len(database.nodes) > 1 else "Standalone"
-    click.echo(f"for programs:  export SSDB={database.address} SR_DB_TYPE={kind}")
+    auth = f" {AUTH_FILE_VARIABLE}={shlex.quote(database.auth_file)}" if database.auth_file else ""
+    click.echo(f"for programs:  export SSDB={database.address} SR_DB_TYPE={kind}{auth}")
     click.echo(f"to stop it:    smartml db stop --path {shlex.quote(str(database.path))}")
-    if foreground:
-        supervisor.wait(database.jobs)
+    while foreground and database.is_running:
+        # As long as it may come back.
+        supervisor.wait(database.jobs, timeout_s=0.5)
 
 
 @db.command()

@@ -41,10 +41,9 @@ def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def connect(address: str | None, path: Path, identifier: str) -> Client:
     if address is None:
+        database = Orchestrator.attach(path, identifier)
         # The first one given is asked who the others are: it must be there.
-        nodes = Orchestrator.attach(path, identifier).nodes
-        address = ",".join(node.address for node in nodes if node.is_running)
-        return Client(cluster=len(nodes) > 1, address=address)
+        return database.connect(address=",".join(node.address for node in database.nodes if node.is_running))
     return Client(address=address)
 
 

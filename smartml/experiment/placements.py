@@ -9,7 +9,7 @@ from smartml.experiment.batch_jobs import BatchPlan
 from smartml.experiment.ensemble import Ensemble
 from smartml.experiment.model import Model
 from smartml.experiment.schedulers.batch import BatchSettings
-from smartml.experiment.schedulers.local import child_environment
+from smartml.experiment.schedulers.local import AUTH_VARIABLE, child_environment
 from smartml.experiment.schedulers.settings import Placement
 from smartml.store.entities import ENTITY_VARIABLE
 
@@ -17,7 +17,7 @@ from smartml.store.entities import ENTITY_VARIABLE
 Addresses = Mapping[str, Sequence[str]]
 
 # The variables by which a program finds its databases and names its keys.
-_CLIENT_VARIABLES = ("SSDB", "SR_DB_TYPE", "SSKEYIN", "SSKEYOUT")
+_CLIENT_VARIABLES = ("SSDB", "SR_DB_TYPE", "SSKEYIN", "SSKEYOUT", AUTH_VARIABLE)
 
 
 def placement_of(model: Model, addresses: Addresses) -> Placement:

@@ -31,6 +31,35 @@ def interface_address(interface: str) -> str:
     return known[interface][0]
 
 
+def interface_addresses(interface: str | Sequence[str], launcher: str) -> list[str]:
+    """Return the IPv4 addresses of network interfaces; "auto" chooses one. Raises ArgumentValueError."""
+    chosen = [interface] if isinstance(interface, str) else list(interface)
+    if not chosen:
+        raise ArgumentValueError("interface names none: give 'lo' for loopback alone, or 'auto'")
+    return [interface_address(likely_interface(launcher) if name == "auto" else name) for name in chosen]
+
+
+def likely_interface(launcher: str) -> str:
+    """Return the interface by which other nodes most likely reach this one; loopback for the launcher "local".
+
+    High-speed networks first: Slingshot (hsn), Aries (ipogif), InfiniBand (ib); then any other that is up.
+    """
+    if launcher == "local":
+        return "lo"
+    up = {name for name, state in psutil.net_if_stats().items() if state.isup}
+    usable = [
+        name
+        for name, addresses in sorted(psutil.net_if_addrs().items())
+        if name in up and any(one.family == socket.AF_INET and not one.address.startswith("127.") for one in addresses)
+    ]
+    for prefix in ("hsn", "ipogif", "ib"):
+        if fast := [name for name in usable if name.startswith(prefix)]:
+            return fast[0]
+    # What containers and virtual machines talk by reaches no other node.
+    outward = [name for name in usable if not name.startswith(("docker", "virbr", "veth", "br-", "podman", "cni"))]
+    return next(iter(outward or usable), "lo")
+
+
 def free_port(host: str) -> int:
     """Return a port that was free a moment ago."""
     with socket.socket() as probe:

@@ -11,11 +11,11 @@ from typing import Any
 from smartml.errors import ArgumentValueError, UnsupportedError
 from smartml.experiment.ensemble import Ensemble
 from smartml.experiment.model import Model
-from smartml.experiment.orchestrator import Orchestrator
+from smartml.experiment.orchestrator import Orchestrator, auth_files, reachable
 from smartml.experiment.placements import Addresses, batch_plan, placement_of
 from smartml.experiment.policy import Policy
 from smartml.experiment.schedulers.batch import BatchSettings
-from smartml.experiment.schedulers.local import command_line
+from smartml.experiment.schedulers.local import Databases, command_line
 from smartml.experiment.schedulers.programs import assignments
 from smartml.experiment.supervisor import supervisor
 
@@ -71,8 +71,8 @@ def preview_text(
         raise ArgumentValueError(f"verbosity_level {verbosity_level!r} is unknown; there are: {levels}")
     launcher = overview["Launcher"]
     coming = [database for database in databases if database not in (*running, *shown_before)]
-    addresses = {one.db_identifier: [f"<{one.db_identifier}>"] * one.db_nodes for one in (*shown_before, *coming)}
-    addresses |= {database.db_identifier: database.get_address() for database in running}
+    unknown = {one.db_identifier: [f"<{one.db_identifier}>"] * one.db_nodes for one in (*shown_before, *coming)}
+    addresses = Databases({**unknown, **reachable(running)}, auth_files([*shown_before, *coming, *running]))
     lines = ["=== Experiment Overview ===", "", *(f"{name}: {value}" for name, value in overview.items()), ""]
     lines += ["=== Entity Preview ===", ""]
     if running:

@@ -21,12 +21,7 @@ _FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 10.0
 
 def client_of(database: Orchestrator) -> Client:
     """Connect to a database for a few words; the caller closes the client. Raises StoreConnectionError."""
-    return Client(
-        cluster=database.db_nodes > 1,
-        address=database.address,
-        timeout_s=_TIMEOUT_S,
-        connect_timeout_s=_TIMEOUT_S,
-    )
+    return database.connect(timeout_s=_TIMEOUT_S, connect_timeout_s=_TIMEOUT_S)
 
 
 class Publisher:

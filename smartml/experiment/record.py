@@ -47,6 +47,8 @@ class DatabaseRecord:
     shape: Shape
     # The primaries first, as they were started.
     nodes: tuple[NodeRecord, ...]
+    # The file with what clients have to show, not that itself.
+    auth_file: str | None = None
 
     def write(self, file: Path) -> None:
         """Write the file as a whole: a reader sees the old one or the new one."""
@@ -63,6 +65,7 @@ def read_record(file: Path) -> DatabaseRecord:
             db_identifier=fields["db_identifier"],
             shape=Shape(**fields["shape"]),
             nodes=tuple(NodeRecord(**node) for node in fields["nodes"]),
+            auth_file=fields.get("auth_file"),
         )
         if len(record.nodes) != record.shape.size:
             raise ValueError(f"{len(record.nodes)} nodes are not {record.shape}")

@@ -5,7 +5,8 @@ import os
 import re
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -51,12 +52,18 @@ class ServerConfig:
     module: Path | None = None
     # Where it keeps what it knows of its cluster (cluster.py); None = it is alone.
     nodes_file: str | None = None
+    # Lines that say where it listens, in the place of `port`; who may log in; and how it reaches its cluster.
+    port_lines: tuple[str, ...] = ()
+    user_lines: tuple[str, ...] = ()
+    peer_lines: tuple[str, ...] = ()
+    # Settings of the user's, which win: name -> value, in words as CONFIG SET takes them.
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
         """Return the configuration file. Relative paths in it mean the folder that the server runs in."""
         lines = [
             f"bind {' '.join(self.bind)}",
-            f"port {self.port}",
+            *(self.port_lines or [f"port {self.port}"]),
             # Loopback needs no protection from outside; a named interface was asked for.
             "protected-mode no",
             # Many ranks connect at once; the kernel lowers it to what it allows.
@@ -69,6 +76,7 @@ class ServerConfig:
             f"client-query-buffer-limit {2 * self.max_value_bytes}",
             *self._persistence_lines(),
             *self._cluster_lines(),
+            *self.user_lines,
         ]
         if self.max_memory is not None:
             # Full means an error for the writer: samples must not vanish by themselves.
@@ -77,6 +85,10 @@ class ServerConfig:
             lines += [f"unixsocket {quote(self.unix_socket)}", "unixsocketperm 700"]
         if self.module is not None:
             lines.append(f"loadmodule {quote(str(self.module))}")
+        for name, value in self.settings.items():
+            # This one adds to those before, unless it is emptied first.
+            lines += ['save ""'] if name == "save" else []
+            lines.append(" ".join([name, *map(quote, value.split() or [""])]))
         return "\n".join(lines) + "\n"
 
     def _persistence_lines(self) -> list[str]:
@@ -105,6 +117,7 @@ class ServerConfig:
             "repl-diskless-load on-empty-db",
             # A replica that lags behind large tensors must not be dropped: it would ask for all of them again.
             "client-output-buffer-limit replica 0 0 0",
+            *self.peer_lines,
         ]
 
 

@@ -21,6 +21,7 @@ from smartml.errors import (
     UnsupportedError,
 )
 from smartml.experiment import Orchestrator, Status
+from smartml.store import TLS
 
 
 def connect(db):
@@ -154,6 +155,68 @@ def test_settings_change_while_it_runs():
         assert settings["proto-max-bulk-len"] == str(2**30)
 
 
+def test_settings_made_before_the_start_hold_from_it_on_and_those_made_later_at_the_next(each_server):
+    db = Orchestrator(port=0)
+    db.set_eviction_strategy("allkeys-lru")
+    db.set_db_conf("client-output-buffer-limit", "pubsub 1mb 1mb 1")
+    db.enable_checkpoints(77)
+    with db, connect(db) as client:
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "allkeys-lru"}
+        assert client.config_get("save") == {"save": "77 1"}
+        assert "pubsub 1048576 1048576 1" in client.config_get("client-output*")["client-output-buffer-limit"]
+        db.set_max_clients(99)
+    with db, connect(db) as client:
+        assert client.config_get("maxclients") == {"maxclients": "99"}
+
+
+def test_a_wrong_setting_made_before_the_start_is_reported_by_it(each_server):
+    db = Orchestrator(port=0)
+    db.set_db_conf("maxmemory-policy", "none-such")
+    with pytest.raises(ServerStartError, match="none-such"):
+        db.start()
+    with pytest.raises(ArgumentValueError, match="is not the name of a setting"):
+        db.set_db_conf("a b", "c")
+
+
+def test_what_a_scheduler_shall_give_is_kept_and_the_local_launcher_says_that_it_gives_nothing(caplog):
+    db = Orchestrator(port=0)
+    db.set_cpus(4)
+    db.set_hosts("n1,n2")
+    db.set_run_arg("--exclusive")
+    assert (db.cpus, db.requested_hosts, db.run_args) == (4, ["n1", "n2"], {"exclusive": None})
+    assert [record.args[0] for record in caplog.records] == ["set_cpus", "set_hosts", "set_run_arg"]
+    db.reset_hosts()
+    assert db.requested_hosts == []
+    for ask in (lambda: db.set_walltime("01:00:00"), lambda: db.set_batch_arg("A", "b")):
+        with pytest.raises(UnsupportedError, match="'local' has no batch jobs: leave out set_"):
+            ask()
+    with pytest.raises(ArgumentValueError, match="num_cpus must be 1 or more"):
+        db.set_cpus(0)
+
+
+def test_stale_files_go_and_data_stays(tmp_path):
+    (tmp_path / "orchestrator.note").write_text("mine")
+    (tmp_path / "other.conf").write_text("")
+    db = Orchestrator(tmp_path, port=0, persistence="rdb")
+    for _ in range(2):
+        with db, db.connect() as client:
+            client.database.command("SET", "a", "1")
+            with pytest.raises(AlreadyStartedError, match="stop it first"):
+                db.remove_stale_files()
+    assert {"orchestrator_0.1.out", "orchestrator.conf"} <= set(os.listdir(tmp_path))
+    db.remove_stale_files()
+    assert sorted(os.listdir(tmp_path)) == ["orchestrator.note", "orchestrator.rdb", "other.conf"]
+
+
+def test_without_tcp_the_socket_is_the_only_way_in(tmp_path, each_server):
+    with Orchestrator(tmp_path, port=None, unix_socket=True) as db:
+        assert db.address == f"unix://{tmp_path}/orchestrator.sock"
+        assert not [held for held in psutil.Process(db.pid).net_connections() if held.family == socket.AF_INET]
+        with db.connect() as client:
+            assert client.database.command("PING")
+        assert db.is_active() and Orchestrator.attach(tmp_path).address == db.address
+
+
 def test_a_refused_setting_tells_redis_s_reason():
     with Orchestrator(port=0) as db:
         with pytest.raises(StoreReplyError, match="maxmemory-policy"):
@@ -166,7 +229,7 @@ def test_before_the_start_there_is_no_address():
     db = Orchestrator(port=0)
     assert db.status == "NeverStarted"
     assert not db.is_active()
-    for ask in (lambda: db.address, db.get_address, db.stop, lambda: db.set_max_clients(5)):
+    for ask in (lambda: db.address, db.get_address, db.stop, db.connect):
         with pytest.raises(NotStartedError, match="was not started"):
             ask()
 
@@ -340,6 +403,17 @@ def test_a_named_interface_is_listened_on_beside_loopback(each_server, caplog):
         ({"replicas": 1}, ArgumentValueError, "only a cluster puts a replica .* use db_nodes=3"),
         ({"db_nodes": 3, "port": 55534}, ArgumentValueError, "to 55533, got 55534, since 3 nodes need"),
         ({"db_nodes": 3, "unix_socket": True}, ArgumentValueError, "of a cluster by TCP alone"),
+        ({"port": None}, ArgumentValueError, "leaves no way in: add unix_socket=True"),
+        ({"port": None, "unix_socket": True, "db_nodes": 3}, ArgumentValueError, "by TCP alone"),
+        ({"interface": []}, ArgumentValueError, "names none"),
+        ({"restarts": -1}, ArgumentValueError, "a whole number from 0 on"),
+        ({"restarts": 1}, ArgumentValueError, "would come back empty; add persistence='aof'"),
+        ({"password": 1}, ArgumentTypeError, "True, a str, a path or None, got int"),
+        ({"password": ""}, ArgumentValueError, "the password is empty"),
+        ({"username": "me"}, ArgumentValueError, "user 'me' needs a password"),
+        ({"username": "a b", "password": True}, ArgumentValueError, "without blanks"),
+        ({"tls": "yes"}, ArgumentTypeError, "tls must be True, a smartml.store.TLS or None"),
+        ({"tls": TLS(ca_file="x")}, ArgumentValueError, "needs certificate_file and key_file"),
         ({"launcher": "slurm"}, UnsupportedError, "'local'"),
         ({"persistence": "disk"}, ArgumentValueError, "'rdb'.*'aof'"),
         ({"max_memory": "3 gallons"}, ArgumentValueError, "'3gb'"),

@@ -23,6 +23,17 @@ class Command:
     written: tuple[Path, ...] = ()
 
 
+class Databases(dict[str, Sequence[str]]):
+    """The databases that a program finds: their addresses by identifier.
+
+    auth_files: by identifier, too, the files with what clients have to show.
+    """
+
+    def __init__(self, addresses: Mapping[str, Sequence[str]], auth_files: Mapping[str, str] | None = None) -> None:
+        super().__init__(addresses)
+        self.auth_files = dict(auth_files or {})
+
+
 def command_line(settings: RunSettings, folder: str = "") -> tuple[str, ...]:
     """Return the words of the command that runs the program here; `folder` is where, for a container to see it."""
     return tuple(settings.local_command(folder))
@@ -42,7 +53,7 @@ def child_environment(
     so that a script may use one that it did not start; SSKEYIN and SSKEYOUT describe the caller, never its programs.
     `log` is where a SmartRedis client reports what went wrong; on the standard output it would get between results.
     """
-    stale = ("SSKEYIN", "SSKEYOUT", *(("SSDB", "SR_DB_TYPE") if databases else ()))
+    stale = ("SSKEYIN", "SSKEYOUT", *(("SSDB", "SR_DB_TYPE", AUTH_VARIABLE) if databases else ()))
     environment = {name: value for name, value in caller.items() if not _is_one_of(name, stale)}
     environment.setdefault("PYTHONUNBUFFERED", "1")  # Output that can be followed, and is there after a crash.
     environment.setdefault("SR_LOG_LEVEL", "INFO")  # Without it, and a file, every client begins with a warning.
@@ -50,6 +61,9 @@ def child_environment(
         environment.setdefault("SR_LOG_FILE", str(log))
     for identifier, addresses in databases.items():
         environment |= _database_variables(identifier, addresses, reads_from, writes_as, caller)
+    auth_files = databases.auth_files if isinstance(databases, Databases) else {}
+    for identifier, file in auth_files.items():
+        environment[f"{AUTH_VARIABLE}{_suffix(identifier)}"] = file
     if not databases:
         environment |= _key_variables("", reads_from, writes_as)
     for name, value in (own or {}).items():
@@ -74,8 +88,15 @@ _CLIENT_PATIENCE = {
     "SR_CONN_TIMEOUT": "30",  # s
 }
 
+# Names the file with what the clients of a database have to show (store/credentials.py).
+AUTH_VARIABLE = "SMARTML_DB_AUTH"
+
 # The identifier whose variables carry no suffix.
 DEFAULT_DATABASE = "orchestrator"
+
+
+def _suffix(identifier: str) -> str:
+    return "" if identifier == DEFAULT_DATABASE else f"_{identifier}"
 
 
 def _database_variables(
@@ -85,7 +106,7 @@ def _database_variables(
     writes_as: str | None,
     caller: Mapping[str, str],
 ) -> dict[str, str]:
-    suffix = "" if identifier == DEFAULT_DATABASE else f"_{identifier}"
+    suffix = _suffix(identifier)
     # Set with its suffix for every database: a client never falls back on the name without one.
     patience = {f"{name}{suffix}": value for name, value in _CLIENT_PATIENCE.items()}
     return {
