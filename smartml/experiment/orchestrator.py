@@ -142,6 +142,8 @@ class Orchestrator(SettingCommands, AllocationCommands):
         # From here on the end of a server is news, once for each: their marks.
         self._is_up = False
         self._ended: set[str] = set()
+        # The jobs of servers that were started again, by the marks of those before.
+        self._successors: dict[str, ProcessJob] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -277,6 +279,18 @@ class Orchestrator(SettingCommands, AllocationCommands):
     def is_running(self) -> bool:
         """True while a process of it lives, or is started again (`is_active` also asks whether it answers)."""
         return any(node.is_running for node in self._nodes) or self._restarts.is_busy
+
+    @property
+    def is_restarting(self) -> bool:
+        """True while a server that has ended by itself is about to serve again."""
+        return self._restarts.is_busy
+
+    def tries_of(self, job: ProcessJob) -> list[ProcessJob]:
+        """Return the job of a server, and those of the servers that have come back in its place."""
+        tries = [job]
+        while successor := self._successors.get(tries[-1].mark):
+            tries.append(successor)
+        return tries
 
     def get_address(self) -> list[str]:
         """Return the addresses for clients, one of each server. Raises NotStartedError before the start."""
@@ -422,7 +436,7 @@ class Orchestrator(SettingCommands, AllocationCommands):
         nodes: list[Node] = []
         try:
             for index in range(wanted.shape.size):
-                nodes.append(self._launch(index, ports))
+                nodes.append(self._launch(index, ports, self.detach))
             wait_until_ready(nodes, self.startup_timeout_s)
         except BaseException:
             supervisor.stop(node.job for node in nodes if node.job is not None)
@@ -442,7 +456,7 @@ class Orchestrator(SettingCommands, AllocationCommands):
                 " or ".join(wanted.exposed),
             )
 
-    def _launch(self, index: int, ports: Sequence[int]) -> Node:
+    def _launch(self, index: int, ports: Sequence[int], detach: bool) -> Node:
         folder = self._folder
         assert folder is not None
         return launch_node(
@@ -452,7 +466,7 @@ class Orchestrator(SettingCommands, AllocationCommands):
             (folder.output_file(index, "out"), folder.output_file(index, "err")),
             self._entrance.credentials,
             on_end=self._on_end,
-            detach=self.detach,
+            detach=detach,
             scratch=self._scratch,
         )
 
@@ -466,13 +480,19 @@ class Orchestrator(SettingCommands, AllocationCommands):
         return Restarts(self._description.restarts, self._launch_again, self._settle)
 
     def _launch_again(self, node: Node) -> Node:
-        return self._launch(self._nodes.index(node), self.ports)
+        assert node.job is not None, "only who started a server starts it again"
+        again = self._launch(self._nodes.index(node), self.ports, node.job.is_detached)
+        if again.job is not None:
+            again.job.outlives_interrupt = node.job.outlives_interrupt
+        return again
 
     def _settle(self, old: Node, new: Node) -> None:
         """Wait until a server that was started again serves, and put it in the place of the old one."""
         wait_until_ready([new], self.startup_timeout_s)
         with self._lock:
             self._nodes = tuple(new if node is old else node for node in self._nodes)
+            if old.job is not None and new.job is not None:
+                self._successors[old.job.mark] = new.job
             self._write_record()
         self._check_still_there(new)
 

@@ -26,17 +26,23 @@ class Row(NamedTuple):
 
 
 class NodeRun:
-    """One start of a server of a database."""
+    """One start of a server of a database, and those by which the database itself has brought it back."""
 
     def __init__(self, entity: Orchestrator, number: int, job: ProcessJob) -> None:
         self.entity = entity
+        # Of the first try; those that follow count on.
         self.number = number
-        self.job = job
+        self._first = job
+
+    @property
+    def job(self) -> ProcessJob:
+        """The latest try."""
+        return self.entity.tries_of(self._first)[-1]
 
     @property
     def is_over(self) -> bool:
-        """True when it has ended."""
-        return self.job.is_over
+        """True when it has ended, and does not come back."""
+        return self.job.is_over and not self.entity.is_restarting
 
     @property
     def is_detached(self) -> bool:
@@ -48,8 +54,11 @@ class NodeRun:
         return self.entity is entity
 
     def rows(self) -> list[Row]:
-        """Return its line of the table."""
-        return [Row(self.job.name, self.entity.type, self.number, self.job, self.job.status)]
+        """Return a line of the table for each try."""
+        tries = self.entity.tries_of(self._first)
+        return [
+            Row(job.name, self.entity.type, self.number + index, job, job.status) for index, job in enumerate(tries)
+        ]
 
 
 class ProgramRun:
