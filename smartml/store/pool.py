@@ -19,7 +19,8 @@ _KNOCK_INTERVAL_S = 0.05
 # No time in which a connection over a network could come about.
 _SHORTEST_CONNECT_TIMEOUT_S = 0.1
 # What a server says while it is on its way up, or full.
-_PASSING_REFUSALS = ("LOADING", "ERR max number of clients")
+_LOADING = "LOADING"
+_PASSING_REFUSALS = (_LOADING, "ERR max number of clients")
 _LASTING_ERRORS = (ssl.SSLError, socket.gaierror, PermissionError, UnicodeError, StoreProtocolError)
 # Raised by Python, not by the system, hence without a number.
 _PATH_TOO_LONG = "AF_UNIX path too long"
@@ -144,28 +145,33 @@ class ConnectionPool:
 def knock(pools: Sequence[ConnectionPool]) -> tuple[ConnectionPool, Connection]:
     """Open a connection to the first server that answers; go on knocking for as long as the settings allow.
 
+    That is `connect_timeout_s`, and `timeout_s` for a server that loads its data.
     Raises an error that names the addresses and how they were found, at once when waiting cannot help:
     StoreReplyError when a server refuses us, StoreTimeoutError when it takes connections but hangs,
     StoreProtocolError when it is no Redis, else StoreConnectionError.
     """
-    deadline = time.monotonic() + pools[0].settings.connect_timeout_s
+    started = time.monotonic()
+    allowed_s = pools[0].settings.connect_timeout_s
     while True:
         is_hopeless = True
         for number, pool in enumerate(pools):
-            remaining = (deadline - time.monotonic()) / (len(pools) - number)
+            remaining = (started + allowed_s - time.monotonic()) / (len(pools) - number)
             try:
                 return pool, pool.open(max(_SHORTEST_CONNECT_TIMEOUT_S, remaining))
             except (OSError, UnicodeError, StoreReplyError) as error:
                 failed, failure = pool, error
                 is_hopeless = is_hopeless and cannot_pass(error)
-        if is_hopeless or time.monotonic() + _KNOCK_INTERVAL_S > deadline:
+                if isinstance(error, StoreReplyError) and str(error).startswith(_LOADING):
+                    # It is there, and busy: no silence, but the time of a slow answer.
+                    allowed_s = max(allowed_s, pool.settings.timeout_s)
+        if is_hopeless or time.monotonic() + _KNOCK_INTERVAL_S > started + allowed_s:
             break
         time.sleep(_KNOCK_INTERVAL_S)
     found = failed.settings.found
     if isinstance(failure, StoreReplyError):
         raise StoreReplyError(f"the database at {failed.address} ({found}) lets nobody in: {failure}") from failure
     where = " or ".join(str(pool.address) for pool in pools)
-    time_allowed = "" if is_hopeless else f" within {failed.settings.connect_timeout_s:g} s"
+    time_allowed = "" if is_hopeless else f" within {allowed_s:g} s"
     kind = type(failure) if isinstance(failure, StoreConnectionError) else StoreConnectionError
     raise kind(f"no database answers at {where} ({found}){time_allowed}: {failure}") from failure
 

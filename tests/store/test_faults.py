@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from servers import Server, server_program
 
 from smartml import Client, Dataset
 from smartml.errors import (
@@ -444,3 +445,26 @@ def test_an_append_is_not_sent_into_a_connection_that_the_server_closed(client, 
 def test_a_certificate_that_is_not_there_is_named(server, tmp_path):
     with pytest.raises(ArgumentValueError, match=r"TLS\(ca_file='.*nowhere.*cannot be used: .*No such file"):
         Client(address=server.address, tls=TLS(ca_file=str(tmp_path / "nowhere")))
+
+
+# A server that is on its way up
+
+
+def test_a_server_that_loads_its_data_is_waited_for_longer_than_one_that_is_silent(tmp_path):
+    kept = ("--dbfilename", "kept.rdb")
+    first = Server(tmp_path, *kept).start()
+    with Client(address=first.address) as client:
+        client.put_tensors({f"x_{number}": np.random.default_rng(number).random(256) for number in range(60)})
+        client.database.command("SAVE")
+    first.kill()
+
+    # What is random is not compressed. Microseconds for each key; it listens again after so many bytes.
+    slowly = ("--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024")
+    slow = Server(tmp_path, *kept, *slowly, binary=server_program("on the PATH")).start()
+    try:
+        with pytest.raises(StoreReplyError, match="lets nobody in: LOADING"):
+            Client(address=slow.address, connect_timeout_s=0.2, timeout_s=0.3)
+        with Client(address=slow.address, connect_timeout_s=0.2) as client:
+            assert len(list(client.database.scan(b"x_*"))) == 60
+    finally:
+        slow.kill()
