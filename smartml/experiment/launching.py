@@ -11,6 +11,7 @@ from pathlib import Path
 from smartml.errors import DependencyError, ProgramNotFoundError, SmartMLError
 from smartml.experiment.batch_jobs import GRACE_S as BATCH_GRACE_S
 from smartml.experiment.batch_jobs import BatchJob, submit
+from smartml.experiment.colocated import check_identifiers, with_own_database
 from smartml.experiment.dependencies import Dependency, check_circle
 from smartml.experiment.detached import DetachedJob, Recording
 from smartml.experiment.files import TAG, AttachedFiles, place_files
@@ -73,9 +74,10 @@ class Launching:
     def check(self, models: Sequence[Model], databases: Sequence[Orchestrator]) -> None:
         """See that programs are there, and that what they wait for can come when these are started together.
 
-        Raises ProgramNotFoundError, DependencyError.
+        Raises ProgramNotFoundError, DependencyError, DuplicateNameError for two databases of one identifier.
         """
         check_circle(models)
+        check_identifiers(models, (one.db_identifier for one in (*self._databases(), *databases)))
 
         def is_known(other: Model) -> bool:
             return any(other is model for model in models) or self._runs.latest(other) is not None
@@ -388,7 +390,7 @@ class Launching:
         addresses = reachable(self._databases())
         environment = child_environment(
             os.environ,
-            addresses,
+            with_own_database(model, addresses),
             reads_from=[entity.name for entity in model.incoming_entities],
             writes_as=model.name if model.query_key_prefixing() else None,
             own={ENTITY_VARIABLE: model.name, **model.run_settings.env_vars},

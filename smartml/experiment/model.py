@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, DuplicateNameError
+from smartml.experiment.colocated import Colocation
 from smartml.experiment.dependencies import (
     AfterData,
     AfterDatabase,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from smartml.experiment.ensemble import Ensemble
 
 
-class Model:
+class Model(Colocation):
     """Describe a program to run; usually made by `Experiment.create_model`.
 
     params: values for the tags of files to configure. path: the folder it runs in, by default the current one.

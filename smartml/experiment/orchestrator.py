@@ -24,7 +24,7 @@ from smartml.experiment.description import DatabaseDescription
 from smartml.experiment.folder import DatabaseFolder
 from smartml.experiment.guardian import GRACE_S
 from smartml.experiment.node import Node, launch_node, shut_down
-from smartml.experiment.ports import free_ports, interface_addresses
+from smartml.experiment.ports import check_socket_is_free, free_ports, interface_addresses
 from smartml.experiment.process import ProcessJob
 from smartml.experiment.readiness import wait_until_ready
 from smartml.experiment.record import DatabaseRecord, read_record
@@ -432,6 +432,9 @@ class Orchestrator(SettingCommands, AllocationCommands):
         self._is_up = False
         self._entrance = wanted.access.prepare(folder.auth_file, wanted.listening)
         addresses = [(wanted.addresses[0], port) for port in ports]
+        for config in wanted.configs(folder, ports, self._entrance, self._settings):
+            if config.unix_socket is not None:
+                check_socket_is_free(config.unix_socket)
         folder.write_nodes_files(wanted.shape, addresses, bool(self.persistence))
         nodes: list[Node] = []
         try:

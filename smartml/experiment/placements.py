@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from smartml.experiment.batch_jobs import BatchPlan
+from smartml.experiment.colocated import with_own_database
 from smartml.experiment.ensemble import Ensemble
 from smartml.experiment.model import Model
 from smartml.experiment.schedulers.batch import BatchSettings
@@ -25,7 +26,7 @@ def placement_of(model: Model, addresses: Addresses) -> Placement:
     folder = Path(model.path)
     variables = child_environment(
         {},
-        addresses,
+        with_own_database(model, addresses),
         reads_from=[entity.name for entity in model.incoming_entities],
         writes_as=model.name if model.query_key_prefixing() else None,
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import psutil
 
-from smartml.errors import ArgumentValueError, ServerStartError
+from smartml.errors import ArgumentValueError, PortTakenError, ServerStartError
 from smartml.experiment.cluster import BUS_OFFSET, Shape
 
 # Ports of cluster nodes, and with them those of their bus, stay below the range from which Linux gives ports to
@@ -93,6 +93,16 @@ def port_holder(port: int) -> str:
             if held.laddr and held.laddr.port == port and held.status == psutil.CONN_LISTEN and held.pid:
                 return f"pid {held.pid} ({' '.join(psutil.Process(held.pid).cmdline())[:80]})"
     return "another program"
+
+
+def check_socket_is_free(path: str) -> None:
+    """Raise PortTakenError when somebody listens at a unix socket: another server would take its place in silence."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return
+    raise PortTakenError(f"unix socket {path} is taken by another program; stop that, or name another by unix_socket=")
 
 
 def _is_free(host: str, port: int) -> bool:

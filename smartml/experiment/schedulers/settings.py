@@ -76,6 +76,8 @@ class RunSettings:
         self.container = container
         # The other programs of a command that starts several.
         self.mpmd: list[RunSettings] = []
+        # What stands before the program on its node, and becomes it (colocated.py).
+        self.prelude: tuple[str, ...] = ()
 
     def add_exe_args(self, args: str | Sequence[str]) -> None:
         """Append arguments of the program."""
@@ -208,7 +210,7 @@ class RunSettings:
     def program(self, folder: str) -> list[str]:
         """Return the words of the program itself, with its container around it."""
         container = self.container.container_cmds(folder) if self.container else []
-        return [*container, *self.exe, *self.exe_args]
+        return [*self.prelude, *container, *self.exe, *self.exe_args]
 
     def program_as_part(self, folder: str) -> list[str]:
         """Return the words of the program with its variables before it, for a command that takes them for all alike."""
