@@ -25,8 +25,11 @@ class _Command(NamedTuple):
 
 
 _COMMANDS = {
+    "completion": _Command("machine", "completion", "Print what makes SHELL complete the command with the tab key."),
     "db": _Command("database", "db", "Start, stop and look into a database."),
     "demo": _Command("scripts", "demo", "Run the first tutorial: a simulation feeds a network while it runs."),
+    "doctor": _Command("machine", "doctor", "Tell what this machine has, and how to get what is missing."),
+    "info": _Command("machine", "info", "Tell what is installed: versions and paths."),
     "module": _Command("module", "module", "Build and find the module for programs of SmartRedis."),
     "preview": _Command("scripts", "preview", "Print all that the launch script SCRIPT would run, and start nothing."),
     "record": _Command(
