@@ -1,6 +1,7 @@
 """What this machine has of what smartml can use, tried out where that is quick, and how to get what is missing."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -156,7 +157,7 @@ def _schedulers() -> Iterator[Finding]:
         if said:
             yield Finding("schedulers", name, True, said.splitlines()[0].strip())
         else:
-            cure = f"see what `{' '.join(ask)}` says on a node where jobs are submitted"
+            cure = f"see what `{shlex.join(ask)}` says on a node where jobs are submitted"
             yield Finding("schedulers", name, None, "is installed, but does not answer", cure)
 
 
