@@ -203,3 +203,35 @@ def test_a_program_that_a_broken_command_cannot_start_is_an_error(steps, tmp_pat
     settings = steps.create_run_settings("true", run_command=str(broken))
     with pytest.raises(LaunchError, match="'step' cannot be started"):
         steps.start(steps.create_model("step", settings))
+
+
+BESIDE = """
+import os, numpy as np, smartml
+rank = os.environ["SLURM_PROCID"]
+with smartml.Client() as client:
+    client.put_tensor(f"x_{rank}", np.arange(3))
+    pid = client.database.command("INFO", "server")["process_id"]
+    print(os.environ["SLURMD_NODENAME"], pid, client.get_tensor(f"x_{rank}").sum())
+"""
+
+
+def test_each_node_of_a_step_has_a_database_beside_its_ranks(steps, step, eventually, alive):
+    model = step(BESIDE, tasks=4, nodes=2)
+    model.colocate_db_tcp(0)
+    steps.start(model)
+    assert steps.get_status(model) == ["Completed"], text_of(model, "err")
+    lines = [line.split() for line in text_of(model, "out").splitlines()]
+    assert len(lines) == 4 and {line[2] for line in lines} == {"3"}
+    # Two nodes with one server each.
+    assert len({(node, pid) for node, pid, _ in lines}) == 2 == len({node for node, _, _ in lines})
+    for _, pid, _ in lines:
+        eventually(lambda pid=pid: not alive(int(pid)))
+
+
+def test_a_step_logs_in_to_a_database_with_a_password(steps, step, tmp_path):
+    with Orchestrator(tmp_path / "db", port=0, password=True) as db:
+        model = step("import smartml; smartml.Client().put_tensor('x', __import__('numpy').arange(3))")
+        steps.start(db, model)
+        assert steps.get_status(model) == ["Completed"], text_of(model, "err")
+        with db.connect() as client:
+            assert client.tensor_exists("x")
