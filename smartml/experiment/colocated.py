@@ -71,8 +71,9 @@ class ColocatedDatabase:
 
     def prelude(self) -> tuple[str, ...]:
         """Return the words that go before the program."""
-        # Isolated (-I): no file of the program's folder stands in for one of the standard library.
-        return (sys.executable, "-I", colocated_start.__file__, json.dumps(dataclasses.asdict(self)))
+        # Isolated (-I), so that no file of the program's folder stands in for one of the standard library; without what
+        # is installed (-S), which is not needed and takes time.
+        return (sys.executable, "-IS", colocated_start.__file__, json.dumps(dataclasses.asdict(self)))
 
     @classmethod
     def read(cls, text: str) -> "ColocatedDatabase":

@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -110,6 +111,7 @@ def _join(folder: Path, text: str) -> str:
             (folder / "users").unlink(missing_ok=True)
             found = _start_keeper(folder, text)
         if "address" not in found:
+            shutil.rmtree(folder, ignore_errors=True)
             raise OSError(found.get("error", "its keeper has ended"))
         with open(folder / "users", "a") as users:
             users.write(f"{os.getpid()} {start_time(os.getpid())}\n")

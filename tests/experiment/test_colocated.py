@@ -50,7 +50,7 @@ def test_the_program_is_started_through_what_starts_its_database():
     model.colocate_db_tcp(6780, maxclients=100, db_cpus=2)
     words = model.run_settings.local_command("/f")
     assert model.colocated and plain.local_command("/f")[3:] == words[-3:]
-    assert words[1:3] == ["-n", "2"] and words[4] == "-I" and words[5].endswith("colocated_start.py")
+    assert words[1:3] == ["-n", "2"] and words[4] == "-IS" and words[5].endswith("colocated_start.py")
     assert '"port": 6780' in words[6] and '"maxclients": "100"' in words[6] and '"cpus": [0, 1]' in words[6]
 
 
@@ -341,4 +341,11 @@ def test_nothing_of_it_is_left_in_the_temporary_folder(exp, program, eventually,
     exp.start(model)
     assert exp.get_status(model) == ["Completed"]
     assert "smartml-beside-" in told(model)[0][0]
+    eventually(lambda: os.listdir(tmp_path / "t") == [])
+    # Nor when the server does not start.
+    failing = program("pass", "failing")
+    failing.colocate_db_tcp(0, maxmemory_policy="none-such")
+    exp.start(failing)
+    assert exp.get_status(failing) == ["Failed"]
+    assert "none-such" in Path(failing.path, "failing.err").read_text()
     eventually(lambda: os.listdir(tmp_path / "t") == [])
