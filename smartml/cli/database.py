@@ -91,6 +91,7 @@ def status(path: Path, identifier: str, as_json: bool) -> None:
         "serves all": "yes" if database.is_active() else "no",
         "address": database.address,
         "unix socket": database.unix_socket or "none",
+        "credentials": database.auth_file or "none needed",
         # What a replica holds is there already.
         "keys": sum(node["keys"] for node in nodes if node["role"] == "primary"),
         "server": next(filter(None, (node["server"] for node in nodes)), "unknown"),

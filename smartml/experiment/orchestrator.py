@@ -76,8 +76,8 @@ class Orchestrator(SettingCommands, AllocationCommands):
         flushed to disk every second); the next start in the same `path`, of as many nodes, begins with that data. None
         keeps nothing.
     restarts: how often in a row a server that ends by itself is started again, with the data it has kept: at once, then
-        after 0.5 s, 1 s, 2 s, ...; one that ran for a minute begins to count anew. Clients wait for it. Needs
-        `persistence`; for as long as this process lives.
+        after 0.5 s, 1 s, 2 s, ...; one that ran for a minute begins to count anew. Clients wait for it. One that was
+        shut down, from wherever, stays so. Needs `persistence`; for as long as this process lives.
     detach: the database outlives this process; find it again by `Orchestrator.attach(path)`. Otherwise it ends with
         this process, in whatever way that ends.
     startup_timeout_s: how long it may take until it answers, loading its data included. A cluster takes two seconds:
@@ -406,7 +406,10 @@ class Orchestrator(SettingCommands, AllocationCommands):
             self._scratch = supervisor.guard_folder(self._folder.path)
             return
         self._folder = DatabaseFolder(Path(given or self.db_identifier).absolute(), self.db_identifier)
-        self._folder.path.mkdir(parents=True, exist_ok=True)
+        if not self._folder.path.is_dir():
+            # What is kept of guarded data is not for others to read, either.
+            mode = 0o700 if self._description.access.is_guarded else 0o777
+            self._folder.path.mkdir(mode, parents=True, exist_ok=True)
         with contextlib.suppress(NotStartedError):
             there = self.attach(self._folder.path, self.db_identifier)
             raise AlreadyStartedError(
@@ -514,7 +517,8 @@ class Orchestrator(SettingCommands, AllocationCommands):
             self._ended.add(job.mark)
         if not job.is_cancelled:
             logger.error("%s is gone: %s; %s", node.title, job.ending, job.last_words)
-            if not self._restarts.begin(node):
+            # Who ends in order was asked to, if not from here.
+            if job.returncode == 0 or not self._restarts.begin(node):
                 # The folder stays, for its log is wanted now.
                 supervisor.release([job])
         elif all(other.returncode is not None for other in self.jobs):

@@ -110,6 +110,7 @@ def _database_lines(database: Orchestrator) -> list[str]:
         *([f"Path: {database.path}"] if database.path else []),
         *address,
         f"TCP/IP Port(s): {ports}",
+        *([f"Credentials: {database.auth_file}"] if database.auth_file else []),
         f"Type: {kind}",
         f"Nodes: {database.db_nodes}",
         f"Replicas: {database.replicas}",

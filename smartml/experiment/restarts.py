@@ -89,7 +89,7 @@ class Restarts:
         again: Node | None = None
         try:
             with self._lock:
-                if self._closing.is_set():
+                if self._closing.is_set() or supervisor.is_closing:
                     return False
                 again = self._launch(node)
                 self._coming.append(again)

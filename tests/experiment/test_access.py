@@ -85,19 +85,20 @@ def test_a_password_may_come_from_a_file(tmp_path):
 
 def test_the_secret_stands_in_files_of_the_owner_alone(tmp_path, caplog, each_server):
     caplog.set_level("DEBUG")
-    db = Orchestrator(tmp_path, port=0, password=SECRET, persistence="rdb")
+    db = Orchestrator(tmp_path / "db", port=0, password=SECRET, persistence="rdb")
     with db, db.connect() as client:
         check(client)
         process = psutil.Process(db.pid)
         assert SECRET not in " ".join([*process.cmdline(), *process.environ().values()])
         shown = [repr(db), repr(client), caplog.text, json.dumps(db.info(), default=str)]
     assert not [text for text in shown if SECRET in text]
-    holding = {name for name in os.listdir(tmp_path) if SECRET.encode() in (tmp_path / name).read_bytes()}
-    # One server needs but its hash.
-    assert holding == set()
-    assert read_credentials(tmp_path / "orchestrator.auth").password == SECRET
+    folder = tmp_path / "db"
+    # One server needs but its hash; in the file of credentials it stands as JSON writes it.
+    assert not [file for file in folder.iterdir() if SECRET.encode() in file.read_bytes()]
+    assert read_credentials(folder / "orchestrator.auth").password == SECRET
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     for name in ("orchestrator.auth", "orchestrator.conf"):
-        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
 
 
 def test_it_is_found_again_with_its_password(tmp_path):
@@ -127,7 +128,8 @@ def test_programs_of_an_experiment_log_in_by_themselves(exp, program):
     for each in (db, open_db):
         with each.connect() as client:
             assert client.tensor_exists("x")
-    text = exp.preview(guarded)
+    text = exp.preview(guarded, db)
+    assert f"Credentials: {db.auth_file}" in text
     assert f"Environment: SMARTML_DB_AUTH={db.auth_file}" in text
     assert read_credentials(db.auth_file).password not in text + exp.summary()
 

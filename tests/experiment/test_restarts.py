@@ -77,6 +77,13 @@ def test_a_server_that_cannot_come_back_is_tried_as_often_as_allowed(tmp_path, e
         assert "database orchestrator is given up after 2 restarts" in caplog.text
 
 
+def test_a_server_that_somebody_else_has_shut_down_stays_so(tmp_path, eventually, caplog):
+    with Orchestrator(tmp_path, port=0, persistence="aof", restarts=3) as db:
+        Orchestrator.attach(tmp_path).stop()
+        eventually(lambda: "is gone: exit code 0" in caplog.text)
+        assert not db.is_running and "serves again" not in caplog.text
+
+
 def test_a_stop_meanwhile_leaves_nothing(tmp_path, eventually, monkeypatch, alive):
     script = tmp_path / "server"
     script.write_text(f"#!/bin/sh\necho $$ > '{tmp_path}/pid'\nexec sleep 100\n")
