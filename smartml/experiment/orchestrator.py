@@ -14,12 +14,11 @@ from smartml.errors import (
     NotStartedError,
     PortTakenError,
     ServerStartError,
-    StoreError,
     UnsupportedError,
 )
 from smartml.experiment.access import Access, Entrance
 from smartml.experiment.allocation import AllocationCommands
-from smartml.experiment.cluster import Shape, covers_all_slots
+from smartml.experiment.cluster import Shape
 from smartml.experiment.description import DatabaseDescription
 from smartml.experiment.folder import DatabaseFolder
 from smartml.experiment.guardian import GRACE_S
@@ -32,6 +31,7 @@ from smartml.experiment.restarts import Restarts
 from smartml.experiment.schedulers.local import DEFAULT_DATABASE, Databases
 from smartml.experiment.schedulers.options import OptionValue
 from smartml.experiment.server import find_server
+from smartml.experiment.servers import Servers
 from smartml.experiment.setting_commands import SettingCommands
 from smartml.experiment.states import Status, combined
 from smartml.experiment.supervisor import supervisor
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 _PORT_TRIES = 10
 
 
-class Orchestrator(SettingCommands, AllocationCommands):
+class Orchestrator(Servers, SettingCommands, AllocationCommands):
     """Start a Redis server or cluster, hand out its address, and stop it. Usable alone or in an Experiment.
 
         with Orchestrator(port=0) as db:
@@ -197,39 +197,6 @@ class Orchestrator(SettingCommands, AllocationCommands):
         return None if self._folder is None else str(self._folder.record_file)
 
     @property
-    def nodes(self) -> tuple[Node, ...]:
-        """The servers, each with its name, address, pid, log and status: primaries first. Empty before the start."""
-        return self._nodes
-
-    @property
-    def port(self) -> int:
-        """The port, of a cluster that of its first node; 0 until a free one was taken."""
-        return self.ports[0]
-
-    @property
-    def ports(self) -> list[int]:
-        """The port of each server."""
-        return [node.port for node in self._nodes] or self._description.given_ports
-
-    @property
-    def hosts(self) -> list[str]:
-        """The IP addresses of the servers' hosts; empty before the start."""
-        return list(dict.fromkeys(node.record.host for node in self._nodes))
-
-    @property
-    def address(self) -> str:
-        """The address for clients, `127.0.0.1:6780`, those of a cluster with commas between them.
-
-        Raises NotStartedError before the start.
-        """
-        return ",".join(self.get_address())
-
-    @property
-    def unix_socket(self) -> str | None:
-        """The path of the unix socket, if one was asked for. Raises NotStartedError before the start."""
-        return self._started_nodes()[0].record.unix_socket
-
-    @property
     def auth_file(self) -> str | None:
         """The file with what clients have to show, for `SMARTML_DB_AUTH`; None where that is nothing, or unknown yet.
 
@@ -240,40 +207,10 @@ class Orchestrator(SettingCommands, AllocationCommands):
         return None if self._entrance.auth_file is None else str(self._entrance.auth_file)
 
     @property
-    def pid(self) -> int:
-        """The process of the (first) server. Raises NotStartedError before the start."""
-        return self.pids[0]
-
-    @property
-    def pids(self) -> list[int]:
-        """The process of each server. Raises NotStartedError before the start."""
-        return [node.pid for node in self._started_nodes()]
-
-    @property
-    def log(self) -> str:
-        """The path of the (first) server's log. Raises NotStartedError before the start."""
-        return self.logs[0]
-
-    @property
-    def logs(self) -> list[str]:
-        """The path of each server's log. Raises NotStartedError before the start."""
-        return [node.log for node in self._started_nodes()]
-
-    @property
     def status(self) -> Status:
         """What the database is doing, or how it ended; failed as soon as one node of a cluster has."""
         # While a server comes back, the database is on its way up, not lost.
         return Status.STATUS_NEW if self._restarts.is_busy else combined(node.status for node in self._nodes)
-
-    @property
-    def job(self) -> ProcessJob | None:
-        """The (first) server's process as a job, when this process started it."""
-        return next(iter(self.jobs), None)
-
-    @property
-    def jobs(self) -> list[ProcessJob]:
-        """The process of each server as a job, when this process started it."""
-        return [node.job for node in self._nodes if node.job is not None]
 
     @property
     def is_running(self) -> bool:
@@ -292,10 +229,6 @@ class Orchestrator(SettingCommands, AllocationCommands):
             tries.append(successor)
         return tries
 
-    def get_address(self) -> list[str]:
-        """Return the addresses for clients, one of each server. Raises NotStartedError before the start."""
-        return [node.address for node in self._started_nodes()]
-
     def connect(self, **options: Any) -> Client:
         """Return a client of it, which knows the password; `options` as for Client. Raises NotStartedError."""
         given = {
@@ -304,17 +237,6 @@ class Orchestrator(SettingCommands, AllocationCommands):
             "credentials": self._entrance.credentials,
         }
         return Client(**{**given, **options})
-
-    def is_active(self) -> bool:
-        """Return True when the server answers, or in a cluster all slots are served."""
-        healthy = [node for node in self._nodes if node.is_running and node.is_healthy()]
-        if not healthy or len(healthy) == len(self._nodes):
-            return bool(healthy)
-        # A node is not missed any more once a replica serves its slots.
-        try:
-            return covers_all_slots(healthy[0].slot_owners(), [node.port for node in healthy])
-        except StoreError:
-            return False
 
     def start(self, default_path: str | os.PathLike[str] | None = None) -> None:
         """Start the database and return as soon as it answers.
@@ -373,14 +295,6 @@ class Orchestrator(SettingCommands, AllocationCommands):
     def __repr__(self) -> str:
         return f"<Orchestrator {self.name} {self.address if self._nodes else '-'} {self.status}>"
 
-    def info(self, section: str | None = None) -> dict[str, Any]:
-        """Return what Redis's INFO tells; of a cluster, the first node that runs (`nodes` has the others).
-
-        Raises StoreConnectionError when it does not answer.
-        """
-        nodes = self._started_nodes()
-        return next((node for node in nodes if node.is_running), nodes[0]).info(section)
-
     def remove_stale_files(self) -> None:
         """Delete configurations, logs and the like that earlier runs have left; data that is kept stays.
 
@@ -392,11 +306,6 @@ class Orchestrator(SettingCommands, AllocationCommands):
             )
         if self._folder is not None and self._folder.path.is_dir():
             self._folder.remove_stale(self._description.shape, bool(self.persistence))
-
-    def _started_nodes(self) -> tuple[Node, ...]:
-        if not self._nodes:
-            raise NotStartedError(f"database {self.name!r} was not started; call its start(), or exp.start(db)")
-        return self._nodes
 
     def _open_folder(self, default_path: str | os.PathLike[str] | None) -> None:
         self._scratch = None
