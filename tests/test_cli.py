@@ -124,6 +124,13 @@ def test_two_nodes_are_refused_in_one_sentence(tmp_path):
     assert done.stderr == "Error: db_nodes=2: a Redis Cluster needs at least three nodes: use 1 or 3\n"
 
 
+def test_restarts_need_somebody_who_sees_the_end(tmp_path):
+    done = run("db", "start", "--restarts", "2", "--persistence", "aof", "--path", str(tmp_path), check=False)
+
+    assert done.returncode == 2
+    assert "--restarts needs --foreground" in done.stderr
+
+
 def test_how_programs_find_a_database_is_told_when_it_starts(tmp_path):
     told = run("db", "start", "--port", "0", "--path", str(tmp_path)).stdout
     run("db", "stop", "--path", str(tmp_path))
