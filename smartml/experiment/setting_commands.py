@@ -2,6 +2,7 @@
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError
 from smartml.experiment.node import Node
+from smartml.experiment.schedulers.options import count
 from smartml.experiment.server import memory_bytes
 
 
@@ -29,7 +30,7 @@ class SettingCommands:
 
     def enable_checkpoints(self, frequency: int) -> None:
         """Save a snapshot every `frequency` seconds while something changes, and when stopped."""
-        self.set_db_conf("save", f"{int(frequency)} 1")
+        self.set_db_conf("save", f"{count('frequency', frequency)} 1")
 
     def set_max_memory(self, memory: int | str) -> None:
         """Limit the memory of each server for data: bytes, or as Redis writes it ("3gb")."""
@@ -42,8 +43,8 @@ class SettingCommands:
 
     def set_max_clients(self, clients: int = 50_000) -> None:
         """Limit the number of connections to each server."""
-        self.set_db_conf("maxclients", str(clients))
+        self.set_db_conf("maxclients", str(count("clients", clients)))
 
     def set_max_message_size(self, size: int = 1_073_741_824) -> None:
         """Limit the size of one value, in bytes."""
-        self.set_db_conf("proto-max-bulk-len", str(size))
+        self.set_db_conf("proto-max-bulk-len", str(count("size", size)))

@@ -223,6 +223,10 @@ def test_a_refused_setting_tells_redis_s_reason():
             db.set_eviction_strategy("none-such")
         with pytest.raises(ArgumentTypeError, match="must be str"):
             db.set_db_conf("maxmemory", 5)
+        with pytest.raises(ArgumentValueError, match="frequency must be 1 or more, got 0"):
+            db.enable_checkpoints(0)
+        with pytest.raises(ArgumentTypeError, match="clients must be an int, got float"):
+            db.set_max_clients(1.5)
 
 
 def test_before_the_start_there_is_no_address():
