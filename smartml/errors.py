@@ -34,8 +34,6 @@ SmartMLError
     │   ├── SubmissionError               a batch system did not take a job: its own words say why
     │   └── AllocationError               there is no allocation, or none was given: ask for one, or for less
     ├── SchedulerError                    a batch system does not answer, or not as it should: ask again later
-=======
-    │   └── ProgramNotFoundError (FileNotFoundError)  no such program: fix its name, or the PATH
     ├── DependencyError                   what a program waits for can never come: start it, or wait for less
     ├── PathNotFoundError (FileNotFoundError)  a file or folder that was named is not there: fix its path
     ├── PathExistsError (FileExistsError) a file or folder is in the way: remove it, or take another name
