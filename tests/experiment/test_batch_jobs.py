@@ -92,7 +92,7 @@ def test_each_program_of_one_job_has_its_own_end(slurm, plan, start, eventually,
     jobs = start(plan("exit 0", "exit 4", f"while [ ! -e {tmp_path}/go ]; do sleep 0.1; done"))
     assert len({job.id for job in jobs}) == 1
     assert ended(*jobs[:2]) == [("Completed", 0), ("Failed", 4)]
-    assert jobs[2].status == "Running"
+    running(eventually, jobs[2])
     (tmp_path / "go").touch()
     assert ended(jobs[2]) == [("Completed", 0)]
 
@@ -169,7 +169,8 @@ def test_a_job_that_is_put_back_into_the_queue_waits_again_and_what_had_ended_st
     eventually(lambda: (tmp_path / "job" / "job_1" / "again").exists())
     slurm.run("scontrol", "requeue", job.job_id)
     eventually(lambda: job.status == "Queued")
-    # It would be held back for two minutes.
+    # It would be held back for two minutes; a node that still ends it would refuse to begin it.
+    eventually(slurm.is_idle)
     eventually(lambda: slurm.ask("scontrol", "update", f"jobid={job.job_id}", "StartTime=now").returncode == 0)
     assert ended(job) == [("Completed", 0)]
     assert "job_1 was put back into the queue (Slurm job" in caplog.text
