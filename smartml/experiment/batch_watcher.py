@@ -239,7 +239,7 @@ def ask(
     words: Sequence[str],
     stdin: Path | None = None,
     folder: Path | None = None,
-    timeout_s: float = COMMAND_TIMEOUT_S,
+    timeout_s: float | None = COMMAND_TIMEOUT_S,
     environment: Mapping[str, str] | None = None,
 ) -> Answer:
     """Return what a command of a batch system prints. Raises SchedulerError where it has no answer in time."""

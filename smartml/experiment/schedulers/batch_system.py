@@ -5,6 +5,7 @@ Pure: nothing here starts a command. Each system is one object in the file of it
 
 import re
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -54,6 +55,8 @@ class BatchSystem(ABC):
     first_index: ClassVar[int]
     # A pattern in what its commands print when they cannot reach it at all.
     unreached: ClassVar[str]
+    # The variable that names the queue, in a job.
+    queue_variable: ClassVar[str]
 
     @abstractmethod
     def parse_submission(self, answer: Answer) -> str:
@@ -102,19 +105,24 @@ class BatchSystem(ABC):
     def allocation_hosts(self, environment: Mapping[str, str]) -> "HostsSource | None":
         """Return where the hosts stand of the allocation that a process with these variables runs in, if in one."""
 
+    def allocation_tasks(self, environment: Mapping[str, str], text: str) -> dict[str, int]:
+        """Return how many processes there are for each host, by the text of its `allocation_hosts`.
+
+        A host stands there once for each. Raises AllocationError where it is not told.
+        """
+        return dict(Counter(line.split()[0] for line in text.splitlines() if line.strip()))
+
 
 @dataclass(frozen=True)
 class HostsSource:
-    """Where the hosts of an allocation are read: a file, the output of a command, or a text that is known already."""
+    """Where the hosts of an allocation are read: a file, the output of a command, or a text that is known already.
+
+    The first word of each line is a host.
+    """
 
     command: tuple[str, ...] = ()
     file: str = ""
     text: str = ""
-
-    # How many columns a line has beside the host is the system's own affair: its name is always the first word.
-    def parse(self, text: str) -> list[str]:
-        """Return the hosts in their order, each once."""
-        return first_words(text.splitlines())
 
 
 def first_words(lines: Iterable[str]) -> list[str]:

@@ -264,6 +264,7 @@ class Lsf(BatchSystem):
     title = "LSF"
     first_index = 1
     unreached = r"LSF is down|cannot connect|Connection refused|is not responding|try later"
+    queue_variable = "LSB_QUEUE"
 
     def parse_submission(self, answer: Answer) -> str:
         """Return the id in `Job <17> is submitted to queue <normal>.` Raises SchedulerError."""

@@ -154,6 +154,7 @@ class Pbs(BatchSystem):
     title = "PBS"
     first_index = 0
     unreached = r"cannot connect to server|Connection refused|could not connect"
+    queue_variable = "PBS_QUEUE"
 
     def parse_submission(self, answer: Answer) -> str:
         """Return the id that `qsub` printed: `17.server`, or `17[].server` of an array. Raises SchedulerError."""

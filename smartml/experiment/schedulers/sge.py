@@ -152,6 +152,7 @@ class GridEngine(BatchSystem):
     title = "Grid Engine"
     first_index = 1
     unreached = r"unable to contact qmaster|can't connect to|Connection refused|commlib error"
+    queue_variable = "QUEUE"
 
     def parse_submission(self, answer: Answer) -> str:
         """Return the id in `Your job 17 ("name") has been submitted`. Raises SchedulerError."""
@@ -215,6 +216,11 @@ class GridEngine(BatchSystem):
         """Return the file of hosts: in each line one, its slots, and more."""
         file = environment.get("PE_HOSTFILE")
         return HostsSource(file=file) if file else None
+
+    def allocation_tasks(self, environment: Mapping[str, str], text: str) -> dict[str, int]:
+        """Return the second word of each line: the slots of its host."""
+        words = (line.split() for line in text.splitlines())
+        return {host: int(slots) for host, slots, *_ in words}
 
 
 def _state(letters: str, host: str) -> JobState:

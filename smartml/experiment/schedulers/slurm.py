@@ -4,16 +4,18 @@ Options as in https://slurm.schedmd.com/srun.html, https://slurm.schedmd.com/sba
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
-from smartml.errors import ArgumentValueError, SchedulerError, UnsupportedError
+from smartml.errors import AllocationError, ArgumentValueError, SchedulerError, UnsupportedError
 from smartml.experiment.schedulers.batch import BatchSettings, directive_value
 from smartml.experiment.schedulers.batch_system import (
     Answer,
     BatchSystem,
     HostsSource,
     JobState,
+    first_words,
     found_id,
     shell_code,
     wait_code,
@@ -261,6 +263,7 @@ class Slurm(BatchSystem):
     title = "Slurm"
     first_index = 0
     unreached = r"connect failure|Connection refused|Unable to contact slurm controller|temporarily unable to accept"
+    queue_variable = "SLURM_JOB_PARTITION"
 
     def parse_submission(self, answer: Answer) -> str:
         """Return the id that `sbatch --parsable` printed. Raises SchedulerError."""
@@ -321,6 +324,16 @@ class Slurm(BatchSystem):
         """Return the command that writes out `SLURM_JOB_NODELIST`."""
         nodes = environment.get("SLURM_JOB_NODELIST") or environment.get("SLURM_NODELIST")
         return HostsSource(command=("scontrol", "show", "hostnames", nodes)) if nodes else None
+
+    def allocation_tasks(self, environment: Mapping[str, str], text: str) -> dict[str, int]:
+        """Return `SLURM_TASKS_PER_NODE`, such as `2(x3),1`, by hosts. Raises AllocationError."""
+        given = environment.get("SLURM_TASKS_PER_NODE", "")
+        found = re.findall(r"(\d+)(?:\(x(\d+)\))?", given)
+        counts = [int(count) for count, times in found for _ in range(int(times or 1))]
+        hosts = first_words(text.splitlines())
+        if len(counts) != len(hosts):
+            raise AllocationError(f"SLURM_TASKS_PER_NODE={given!r} is not for these {len(hosts)} nodes: {hosts}")
+        return dict(zip(hosts, counts, strict=True))
 
 
 def _literal(file: str) -> str:

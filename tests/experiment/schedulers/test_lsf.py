@@ -197,5 +197,5 @@ def test_the_id_of_a_submission_or_all_that_was_said():
 def test_the_hosts_of_an_allocation(environment, text):
     source = LSF.allocation_hosts(environment)
     assert source.file == "/hosts" if text is None else source.text == text
-    assert source.parse(text or "n1\nn1\nn2\n") == ["n1", "n2"]
+    assert LSF.allocation_tasks({}, text or "n1\nn1\nn2\n") == {"n1": 2, "n2": 1}
     assert LSF.allocation_hosts({}) is None

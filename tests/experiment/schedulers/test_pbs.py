@@ -262,5 +262,5 @@ def test_the_id_of_a_submission_or_all_that_was_said():
 def test_the_hosts_of_an_allocation():
     source = Pbs().allocation_hosts({"PBS_NODEFILE": "/var/nodes"})
     assert source.file == "/var/nodes"
-    assert source.parse("n1\nn1\nn2\n") == ["n1", "n2"]
+    assert Pbs().allocation_tasks({}, "n1\nn1\nn2\n") == {"n1": 2, "n2": 1}
     assert Pbs().allocation_hosts({}) is None

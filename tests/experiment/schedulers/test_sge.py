@@ -198,5 +198,7 @@ def test_tasks_are_ended_each_by_its_number():
 
 def test_the_hosts_of_an_allocation():
     source = GRID_ENGINE.allocation_hosts({"PE_HOSTFILE": "/hosts"})
-    assert source.parse("n1 4 all.q@n1 UNDEFINED\nn2 2 all.q@n2 UNDEFINED\n") == ["n1", "n2"]
+    assert source.file == "/hosts"
+    text = "n1 4 all.q@n1 UNDEFINED\nn2 2 all.q@n2 UNDEFINED\n"
+    assert GRID_ENGINE.allocation_tasks({}, text) == {"n1": 4, "n2": 2}
     assert GRID_ENGINE.allocation_hosts({}) is None

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from servers import wait_until
 
-from smartml.errors import ArgumentTypeError, ArgumentValueError, SchedulerError, UnsupportedError
+from smartml.errors import AllocationError, ArgumentTypeError, ArgumentValueError, SchedulerError, UnsupportedError
 from smartml.experiment.schedulers.batch_system import Answer, JobState
 from smartml.experiment.schedulers.containers import Singularity
 from smartml.experiment.schedulers.settings import Placement, RunSettings
@@ -348,5 +348,9 @@ def test_the_id_of_a_submission_or_all_that_was_said():
 def test_the_hosts_of_an_allocation():
     source = SLURM.allocation_hosts({"SLURM_JOB_NODELIST": "n[1-2]"})
     assert source.command == ("scontrol", "show", "hostnames", "n[1-2]")
-    assert source.parse("n1\nn2\n") == ["n1", "n2"]
+    text = "n1\nn2\nn3\nn4\n"
+    expected = {"n1": 2, "n2": 2, "n3": 2, "n4": 1}
+    assert SLURM.allocation_tasks({"SLURM_TASKS_PER_NODE": "2(x3),1"}, text) == expected
+    with pytest.raises(AllocationError, match=r"'2' is not for these 4 nodes"):
+        SLURM.allocation_tasks({"SLURM_TASKS_PER_NODE": "2"}, text)
     assert SLURM.allocation_hosts({}) is None
