@@ -38,5 +38,6 @@ def slurm(shared_slurm, monkeypatch):
     """A Slurm with nothing to do, which also is the one that commands started by the test find."""
     for name, value in shared_slurm.environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SMARTML_QUERY_INTERVAL_S", "0.2")
     yield shared_slurm
     shared_slurm.repair()

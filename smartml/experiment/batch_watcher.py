@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import subprocess
 import threading
@@ -41,16 +42,21 @@ class Pace:
     def after(self, interval_s: float, has_changed: bool) -> float:
         """Return the time to the next query, given the time before this one."""
         factor = 1 / self.growth**2 if has_changed else self.growth
-        return min(max(interval_s * factor, self.first_s), max(self.at_most_s, self.first_s))
+        return min(max(interval_s * factor, self.first_s), self.at_most_s)
 
 
 def pace_of_environment() -> Pace:
     """Return the pace that the environment asks for. Raises ArgumentValueError."""
-    given = os.environ.get(INTERVAL_VARIABLE, "")
+    given = os.environ.get(INTERVAL_VARIABLE)
+    if not given:
+        return Pace()
     try:
-        return Pace(at_most_s=float(given)) if given else Pace()
+        longest_s = float(given)
     except ValueError as error:
         raise ArgumentValueError(f"{INTERVAL_VARIABLE}={given!r} is no number of seconds") from error
+    if not 0 < longest_s < math.inf:
+        raise ArgumentValueError(f"{INTERVAL_VARIABLE}={given!r} must be more than 0 and finite")
+    return Pace(first_s=min(Pace.first_s, longest_s), at_most_s=longest_s)
 
 
 class Watched(Protocol):

@@ -27,8 +27,9 @@ class Ensemble:
     replicas, run_settings: so many equal ones.
     batch_settings alone: none yet; they are appended by `add_model`.
 
-    batch_settings: all members run side by side in one job. params_as_args: the parameters that each member gets as
-    arguments (`Model.params_to_args`). policy: restarts, time limit and more, of each member by itself.
+    batch_settings: all members run side by side in one job, or are the tasks of a job array (its `set_array`).
+    params_as_args: the parameters that each member gets as arguments (`Model.params_to_args`).
+    policy: restarts, time limit and more, of each member by itself.
     """
 
     def __init__(
