@@ -41,14 +41,20 @@ class Finish:
         if self.return_info not in (True, False, "weights"):
             raise ArgumentValueError(f'return_info must be True, False or "weights", not {self.return_info!r:.80}')
 
-    def apply(self, batch: Any, info: BatchInfo) -> Any:
-        """Return the batch as the trainer gets it."""
+    @property
+    def is_nothing(self) -> bool:
+        """Whether batches are handed over as they are."""
+        return self.sample_transform is None and self.transform is None and self.return_info is False
+
+    def apply(self, batch: Any, describe: Callable[[], BatchInfo]) -> Any:
+        """Return the batch as the trainer gets it; `describe` says what is known of its samples."""
         if callable(self.sample_transform):
             batch = _map_samples(self.sample_transform, batch)
         if callable(self.transform):
             batch = self.transform(batch)
         if self.return_info is False:
             return batch
+        info = describe()
         last = info.weights if self.return_info == "weights" else info
         return (*batch, last) if isinstance(batch, tuple) else (batch, last)
 

@@ -171,8 +171,9 @@ class TrainingSet:
     def serve(self, indices: NDArray[np.integer[Any]]) -> Served:
         """Copy samples out as `take` does, and tell which they are."""
         order = indices.argsort(kind="stable")
-        indices = indices[order]
-        return Served(self._copy(indices), self.ids(indices), order)
+        # What numpy itself counts by: others it would convert at every look.
+        ids = indices[order].astype(np.int64, copy=False)
+        return Served(self._copy(ids), ids, order)
 
     def take(self, indices: NDArray[np.integer[Any]]) -> tuple[NDArray[Any], ...]:
         """Copy the samples of these indices out, one array (len(indices), *column.shape) per column.

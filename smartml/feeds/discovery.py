@@ -1,8 +1,7 @@
 """What a feed asks of those who look for new batches (key_discovery.py, list_discovery.py)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,7 @@ Places: TypeAlias = NDArray[np.int64]
 NOWHERE: Places = np.empty((0, 2), np.int64)
 
 
-@dataclass(frozen=True)
-class Arrival:
+class Arrival(NamedTuple):
     """The keys of one batch of samples that is there to be taken: samples, and targets if there are any."""
 
     keys: tuple[bytes, ...]

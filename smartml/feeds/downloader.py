@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smartml.errors import ArgumentValueError, FeedError
-from smartml.feeds.batches import BatchInfo, Finish, one_hot
+from smartml.feeds.batches import Finish, one_hot
 from smartml.feeds.buffer import Served
 from smartml.feeds.consumer import DeleteAfter, checked_delete_after, checked_groups
 from smartml.feeds.growing import GrowingSet
@@ -278,7 +278,7 @@ class DataDownloader(GrowingSet):
         served = self._set.serve(indices)
         self._tally.used += len(indices)
         self._log_stats()
-        return self._finished(served, np.ones(len(indices), np.float32) if weights is None else weights[served.order])
+        return self._finished(served, None if weights is None else weights[served.order])
 
     def _serve_again(self, ids: Sequence[int], weights: Sequence[float]) -> Any:
         """Copy a batch that was served before, by the identifiers of its samples; its use is not counted again."""
@@ -286,9 +286,12 @@ class DataDownloader(GrowingSet):
         served = self._set.serve(self._set.find(np.array(ids, np.int64)))
         return self._finished(served, np.array(weights, np.float32))
 
-    def _finished(self, served: Served, weights: NDArray[np.float32]) -> Any:
-        self.last_batch = BatchInfo(served.ids, weights)
-        return self._convert(self._finish.apply(self._name_columns(served.arrays), self.last_batch))
+    def _finished(self, served: Served, weights: NDArray[np.float32] | None) -> Any:
+        self._last = served.ids, weights
+        batch = self._name_columns(served.arrays)
+        if not self._finish.is_nothing:
+            batch = self._finish.apply(batch, self._describe_last)
+        return self._convert(batch)
 
     def stream(
         self, samples: bool = False, max_epochs: int | None = None, until: Literal["producers_done"] | None = None
@@ -305,10 +308,11 @@ class DataDownloader(GrowingSet):
         return FeedSource(self, samples, max_epochs, until)
 
     def _name_columns(self, columns: Sequence[NDArray[Any]]) -> Any:
-        if self.autoencoding:
-            return columns[0], columns[0]
-        if not self.need_targets:
+        sample_name, target_name = self._names
+        if not target_name:
             return columns[0]
+        if target_name == sample_name:
+            return columns[0], columns[0]
         x, y = columns
         return x, (y if self.num_classes is None else one_hot(y, self.num_classes))
 

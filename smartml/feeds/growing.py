@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from smartml.errors import ArgumentValueError, FeedTimeoutError
 from smartml.feeds.absence import describe_absence
@@ -65,8 +66,8 @@ class GrowingSet:
     _set: AnySet | None
     _passes: Passes
     _tally: Tally
-    # What is known of the batch that was served last.
-    last_batch: BatchInfo | None
+    # Of the batch that was served last: the identifiers of its samples, and their weights where not all are 1.
+    _last: tuple[NDArray[np.int64], NDArray[np.float32] | None] | None
 
     def _empty_state(self) -> dict[str, Any]:
         """Return what a feed is before its first sample."""
@@ -75,8 +76,18 @@ class GrowingSet:
             "_set": None,
             "_passes": Passes(self._chosen_sampler, self.shuffle, self._batching, self._random),
             "_tally": Tally(),
-            "last_batch": None,
+            "_last": None,
         }
+
+    @property
+    def last_batch(self) -> BatchInfo | None:
+        """What is known of the batch that was served last."""
+        return None if self._last is None else self._describe_last()
+
+    def _describe_last(self) -> BatchInfo:
+        assert self._last is not None
+        ids, weights = self._last
+        return BatchInfo(ids, np.ones(len(ids), np.float32) if weights is None else weights)
 
     def set_replica_parameters(self, replica_rank: int, num_replicas: int) -> None:
         """Choose which replica this feed serves; only before its first samples came."""

@@ -201,9 +201,10 @@ class _ShuffledPass:
 
     def draw(self, number: int) -> Draw:
         end = min((number + 1) * self._batching.batch_size, len(self._order))
-        with self._guard:
-            while self._drawn < end:
-                self._draw_more()
+        if self._drawn < end:
+            with self._guard:
+                while self._drawn < end:
+                    self._draw_more()
         return Draw(self._order[number * self._batching.batch_size : end])
 
     def _draw_more(self) -> None:

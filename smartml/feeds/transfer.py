@@ -90,6 +90,8 @@ class Landing:
         # Arrivals that have no rows yet.
         self._missing = len(arrivals)
         self._row_sizes = [column.row_size for column in self._columns]
+        # Of each column, the size of a value that came last, and its rows: mostly, the next one has as many.
+        self._usual = [(-1, 0)] * len(self._columns)
         # The memory of blocks, as bytes, one for each column: to cut a piece out of it takes less than out of an array.
         self._memories: dict[int, list[memoryview]] = {}
         # What stands behind the payloads: for each arrival the descriptions of its tensors, of the size that is right.
@@ -135,9 +137,14 @@ class Landing:
     def _place(self, index: int, size: int) -> list[memoryview]:
         self._sizes[index] = size
         number, column = divmod(index, len(self._columns))
-        rows, rest = divmod(size - self._end_sizes[column], self._row_sizes[column])
         slot = self._slots[number]
-        fits = rest == 0 and rows >= 0
+        usual, rows = self._usual[column]
+        fits = True
+        if size != usual:
+            rows, rest = divmod(size - self._end_sizes[column], self._row_sizes[column])
+            fits = rest == 0 and rows >= 0
+            if fits:
+                self._usual[column] = size, rows
         if slot is None and fits:
             slot = self._reserve(number, rows)
         if slot is None or not fits or rows != slot.rows:
@@ -162,7 +169,8 @@ class Landing:
         return self._ends[number * size : (number + 1) * size]
 
     def _end(self, number: int, column: int) -> memoryview:
-        return self._arrival_ends(number)[self._end_starts[column] : self._end_starts[column + 1]]
+        first = number * self._end_starts[-1]
+        return self._ends[first + self._end_starts[column] : first + self._end_starts[column + 1]]
 
     def check(self) -> tuple[Outcome, list[Slot]]:
         """Tell what became of each arrival, and which rows hold samples now: one slot per arrival that joins."""

@@ -321,7 +321,7 @@ class Connection:
         """
         size = self._read_size()
         if isinstance(size, int):
-            self._read_into(place(index, size), behind)
+            self._read_into(place(index, size), size, behind)
         return size
 
     def read_reply(self) -> Any:
@@ -351,7 +351,7 @@ class Connection:
             self._start = end + 2
             return value
         memory = bytearray(size)
-        self._read_into([memoryview(memory)])
+        self._read_into([memoryview(memory)], size)
         return bytes(memory)
 
     def _read_statuses(self, count: int) -> list[Any]:
@@ -420,7 +420,7 @@ class Connection:
         memory[:here] = self._buffer[self._start : self._start + here]
         self._start += here
         if here < len(memory):
-            self._receive_into([memory[here:]])
+            self._receive_into([memory[here:]], len(memory) - here)
         line_end = bytes(memory[size:])
         if line_end != b"\r\n":
             raise self._foreign(line_end)
@@ -468,22 +468,25 @@ class Connection:
             self._fail("waiting for", error)
         self._end += size
 
-    def _read_into(self, destinations: Sequence[memoryview], behind: int = 0) -> None:
-        """Fill the destinations with the next bytes and pass over the line end behind them."""
+    def _read_into(self, destinations: Sequence[memoryview], size: int, behind: int = 0) -> None:
+        """Fill the destinations with the next `size` bytes and pass over the line end behind them."""
         if self._start == self._end and self._can_gather:
             # The line before the next value comes by the same call into the kernel, where so many bytes surely come.
             ahead = self._read_ahead if behind * _SHORTEST_REPLY >= self._read_ahead else 0
-            self._receive_into([*destinations, self._line_end, self._buffer[:ahead]])
+            self._receive_into(
+                [*destinations, self._line_end, self._buffer[:ahead]], size + len(self._line_end) + ahead
+            )
             self._start, self._end = 0, ahead
             self._check_line_end()
             return
-        pieces = (*destinations, self._line_end)
+        pieces = [*destinations, self._line_end]
         for number, piece in enumerate(pieces):
-            size = min(len(piece), self._end - self._start)
-            piece[:size] = self._buffer[self._start : self._start + size]
-            self._start += size
-            if size < len(piece):
-                self._receive_into([piece[size:], *pieces[number + 1 :]])
+            here = min(len(piece), self._end - self._start)
+            piece[:here] = self._buffer[self._start : self._start + here]
+            self._start += here
+            if here < len(piece):
+                rest = [piece[here:], *pieces[number + 1 :]]
+                self._receive_into(rest, sum(map(len, rest)))
                 break
         self._check_line_end()
 
@@ -491,17 +494,21 @@ class Connection:
         if self._line_end.tobytes() != b"\r\n":
             raise self._foreign(bytes(self._line_end))
 
-    def _receive_into(self, rest: list[memoryview]) -> None:
+    def _receive_into(self, rest: list[memoryview], size: int) -> None:
+        """Fill pieces of memory that have so many bytes together."""
         try:
-            while rest:
+            while True:
                 # The kernel fills all pieces in one call, as long as no signal comes in between.
                 if self._can_gather:
                     pieces = rest if len(rest) <= _MAX_PIECES else rest[:_MAX_PIECES]
                     received = self._socket.recvmsg_into(pieces, 0, socket.MSG_WAITALL)[0]
                 else:
                     received = self._socket.recv_into(rest[0])
+                if received == size:
+                    return
                 if received == 0:
                     raise ConnectionResetError(_HUNG_UP)
+                size -= received
                 _advance(rest, received)
         except OSError as error:
             self._fail("receiving from", error)
