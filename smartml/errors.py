@@ -28,6 +28,12 @@ SmartMLError
 │   ├── PyTorchSplittingException         ranks or workers would lose or double items: split the stream as it says
 │   ├── KeyNotFoundError (KeyError)       a store of samples has nothing under that key: fix the key
 │   └── ShardFormatError (ValueError)     a stored shard or value is damaged: write it again, or delete it
+├── MonitorError                          records of a run, and what shows them
+│   ├── RecordsConnectionError (ConnectionError)  no record server answers: start it, fix the address, retry
+│   ├── RecordsAccessError (PermissionError)  the record server wants a token or certificate: name its file
+│   ├── RecordsNotFoundError (KeyError)   no such scope or name: fix it
+│   ├── RecordsFormatError (ValueError)   what is there is no store of records: fix the path
+│   └── RecordsInUseError                 another process writes to the store: ask that one, or stop it
 └── ExperimentError                       what an experiment describes and starts
     ├── LaunchError                       a program could not be started: fix the command
     │   ├── ProgramNotFoundError (FileNotFoundError)  no such program: fix its name, or the PATH
@@ -162,6 +168,30 @@ class KeyNotFoundError(PipelineError, KeyError):
 
 class ShardFormatError(PipelineError, ValueError):
     """A stored shard or value is cut off, damaged, or of another format than the store's."""
+
+
+class MonitorError(SmartMLError):
+    """Records cannot be written, read or shown as asked."""
+
+
+class RecordsConnectionError(MonitorError, ConnectionError):
+    """No record server answers at the address, or the connection broke."""
+
+
+class RecordsAccessError(MonitorError, PermissionError):
+    """The record server does not accept the token or certificate, or cannot be started without."""
+
+
+class RecordsNotFoundError(MonitorError, KeyError):
+    """The store has no such scope, or no such name in it."""
+
+
+class RecordsFormatError(MonitorError, ValueError):
+    """What was found is not a store of records, or is one of a version that is not known here."""
+
+
+class RecordsInUseError(MonitorError):
+    """Another process has the store open for writing."""
 
 
 class ExperimentError(SmartMLError):

@@ -51,7 +51,15 @@ def run(code):
 
 @pytest.mark.parametrize(
     "module",
-    ["smartml", "smartml.store", "smartml.feeds", "smartml.pipeline", "smartml.experiment", "smartml.cli"],
+    [
+        "smartml",
+        "smartml.store",
+        "smartml.feeds",
+        "smartml.pipeline",
+        "smartml.experiment",
+        "smartml.monitor",
+        "smartml.cli",
+    ],
 )
 def test_importing_asks_for_no_optional_package(module):
     # redis looks for packages of its own (a faster parser, telemetry); what we ask for ourselves is what counts.

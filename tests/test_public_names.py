@@ -37,7 +37,14 @@ def is_there(package, name):
 
 
 def test_the_rooms_are_found():
-    assert {"smartml", "smartml.experiment", "smartml.feeds", "smartml.pipeline", "smartml.store"} <= set(packages())
+    assert {
+        "smartml",
+        "smartml.experiment",
+        "smartml.feeds",
+        "smartml.monitor",
+        "smartml.pipeline",
+        "smartml.store",
+    } <= set(packages())
 
 
 @pytest.mark.parametrize("name", packages())
