@@ -1,0 +1,491 @@
+"""A store of records: what is written is kept whole or not at all, and read as it grows."""
+
+import json
+import logging
+import threading
+import time
+import uuid
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+from smartml.errors import ArgumentValueError, MonitorError, RecordsFormatError, RecordsNotFoundError
+from smartml.monitor import columns
+from smartml.monitor.catalogue import Catalogue, Name, Placed, Session
+from smartml.monitor.folders import Current, Folder, PathLike, open_folder
+from smartml.monitor.records import ANY, Block, Cursor, Removal, Update
+from smartml.monitor.records_pb2 import Block as PackedBlock
+from smartml.monitor.records_pb2 import Config, Deletion, Outline, Refusal
+from smartml.monitor.records_pb2 import Name as PackedName
+from smartml.monitor.records_pb2 import Scope as PackedScope
+from smartml.monitor.records_pb2 import Session as PackedSession
+from smartml.monitor.segments import Record, is_intact, is_whole, pack, scan
+
+logger = logging.getLogger(__name__)
+
+# When what was written is safe from a power failure; it is safe from the end of any process at once. "request": before
+# the writer is told; a number: after so many seconds at most; "never": when the system likes.
+Durability = Literal["request", "never"] | float
+
+# A segment that has grown beyond this is left for a new one.
+SEGMENT_BYTES = 1 << 28
+# Blocks of one record that lie together are read at once up to this size.
+_READ_AT_ONCE = 1 << 23
+# How often a folder is looked at that another process writes to.
+_POLL_INTERVAL_S = 0.2
+
+
+class Part(NamedTuple):
+    """A block as it lies in the store: what a server sends on without decoding it."""
+
+    name: Name
+    block: PackedBlock
+    data: bytes
+
+
+class Found(NamedTuple):
+    """What a query finds, its parts still to be read, one by one."""
+
+    cursor: Cursor
+    reset: bool
+    removed: list[Removal]
+    parts: Iterator[Part]
+
+
+class RecordReader:
+    """Read a store in its folder, also while a server writes to it. Usable from several threads; see Records.
+
+    path: a folder or a URL of fsspec; `.log` or `.idx` at its end is left out. Raises RecordsFormatError.
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        self._folder: Folder = open_folder(path)
+        # Held while the catalogue is read or changed; told of when there is news, or none any more.
+        self._changed = threading.Condition(threading.RLock())
+        self._is_closed = False
+        # Blocks and places in files that could not be read.
+        self.damaged = 0
+        self._open()
+
+    def _open(self) -> None:
+        current = self._folder.current()
+        if current is None:
+            raise RecordsFormatError(
+                f"there is no store of records at {self._folder}: name the path that the record server was given"
+            )
+        self._load(current)
+
+    def _load(self, current: Current) -> None:
+        self._current = current
+        self._catalogue = Catalogue()
+        # The last segment that was read, and how far.
+        self._number, self._end = 0, 0
+        self._advance()
+
+    def __str__(self) -> str:
+        return str(self._folder)
+
+    # --- Reading what there is ---
+
+    def _refresh(self) -> None:
+        """Take in what another process has written since."""
+        with self._changed:
+            if self._is_closed:
+                raise MonitorError(f"the store {self._folder} has been closed here")
+            current = self._folder.current()
+            if current is None:
+                raise RecordsFormatError(f"the store at {self._folder} has gone")
+            if current != self._current:
+                self._folder.forget(current.folder)
+                self._load(current)
+            else:
+                self._advance()
+
+    def _advance(self) -> None:
+        folder = self._current.folder
+        # The one that grew, then those that came.
+        numbers = [self._number] if self._number and self._folder.appends else []
+        numbers += self._folder.numbers(folder, self._number)
+        for number in numbers:
+            if number != self._number:
+                self._number, self._end = number, 0
+            for record in self._scan(number, self._end, number == numbers[-1]):
+                self._take(record, number)
+
+    def _scan(self, number: int, start: int, is_last: bool) -> Iterator[Record]:
+        """Yield the whole records of a segment; count and tell of what is passed over."""
+        folder = self._current.folder
+        for record in scan(partial(self._folder.read, folder, number), start, self._folder.size(folder, number)):
+            if record is not None:
+                yield record
+            else:
+                self._note_damage(f"segment {number} of {self._folder} is damaged: what lies there is passed over")
+
+    def _take(self, record: Record, number: int) -> None:
+        try:
+            self._catalogue.apply(record.outline, number, record.body)
+        except KeyError:
+            self._note_damage(f"a record of {self._folder} tells of what is not known, for another one was damaged")
+        self._end = record.end
+
+    def _note_damage(self, message: str) -> None:
+        self.damaged += 1
+        logger.warning("%s", message)
+
+    def find(self, cursor: Cursor | None, scopes: str = ANY, names: str = ANY) -> Found:
+        """Return what is new since the cursor, to be read part by part. Raises ArgumentValueError."""
+        self._refresh()
+        with self._changed:
+            catalogue, current = self._catalogue, self._current
+            end = len(catalogue.entries)
+            is_ours = cursor is not None and (cursor.store, cursor.lineage) == (current.store, current.lineage)
+            position = cursor.position if cursor is not None and is_ours and cursor.position <= end else 0
+            reset = cursor is not None and position == 0 and cursor != Cursor(current.store, current.lineage, 0)
+            removed, placed = catalogue.news(position, scopes, names)
+        here = Cursor(current.store, current.lineage, end)
+        return Found(here, reset, removed, self._parts(current.folder, placed))
+
+    def _parts(self, folder: str, placed: Iterable[Placed]) -> Iterator[Part]:
+        for together in _neighbours(placed):
+            first, last = together[0], together[-1]
+            begin = first.body + first.block.offset
+            length = last.block.offset + last.block.length - first.block.offset
+            read = memoryview(self._folder.read(folder, first.number, begin, length))
+            for name, _, _, block in together:
+                offset = block.offset - first.block.offset
+                data = bytes(read[offset : offset + block.length])
+                if is_intact(block, data):
+                    yield Part(name, block, data)
+                else:
+                    self._note_damage(f"{block.points} points of {name.name!r} in {self._folder} are damaged: left out")
+
+    def query(self, cursor: Cursor | None, scopes: str = ANY, names: str = ANY) -> Update:
+        while True:
+            found = self.find(cursor, scopes, names)
+            try:
+                added = [unpacked(part.name.scope.scope, part.name.name, part) for part in found.parts]
+            except FileNotFoundError:
+                # The store was compacted meanwhile.
+                continue
+            return Update(found.cursor, added, found.removed, found.reset)
+
+    def subscribe(
+        self, cursor: Cursor | None, scopes: str = ANY, names: str = ANY, min_interval_s: float = 0.0
+    ) -> Iterator[Update]:
+        is_first = True
+        while not self._is_closed:
+            try:
+                update = self.query(cursor, scopes, names)
+                if update or is_first:
+                    is_first = False
+                    yield update
+                    self._pause(min_interval_s)
+                cursor = update.cursor
+                self.wait_for_news(cursor)
+            except (MonitorError, OSError):
+                if not self._is_closed:
+                    raise
+
+    def wait_for_news(self, cursor: Cursor, timeout_s: float | None = None) -> bool:
+        """Block until there may be something new since the cursor, or the store is closed; False when time ran out."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            with self._changed:
+                if self._is_closed or self._has_news(cursor):
+                    return True
+                left = _POLL_INTERVAL_S if deadline is None else min(_POLL_INTERVAL_S, deadline - time.monotonic())
+                if left <= 0:
+                    return False
+                self._changed.wait(left)
+                if not self._is_closed:
+                    self._refresh()
+
+    def _has_news(self, cursor: Cursor) -> bool:
+        current = self._current
+        return cursor != Cursor(current.store, current.lineage, len(self._catalogue.entries))
+
+    def _pause(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closed, seconds)
+
+    def scopes(self) -> list[str]:
+        self._refresh()
+        with self._changed:
+            return list(self._catalogue.scopes)
+
+    def names(self, scope: str) -> list[str]:
+        self._refresh()
+        with self._changed:
+            return list(self._catalogue.scope(scope).names)
+
+    def configs(self, scope: str | None = None) -> dict[str, list[dict[str, Any]]]:
+        self._refresh()
+        with self._changed:
+            chosen = self._catalogue.scopes.values() if scope is None else [self._catalogue.scope(scope)]
+            return {known.scope: [json.loads(config) for config in known.configs] for known in chosen}
+
+    @property
+    def points(self) -> int:
+        """How many points are stored and not deleted."""
+        with self._changed:
+            return sum(name.points for scope in self._catalogue.scopes.values() for name in scope.names.values())
+
+    @property
+    def store_id(self) -> str:
+        """What no other store has."""
+        return self._current.store
+
+    def close(self) -> None:
+        with self._changed:
+            if not self._is_closed:
+                self._is_closed = True
+                self._changed.notify_all()
+                self._folder.close()
+
+
+def unpacked(scope: str, name: str, part: Part) -> Block:
+    """Return a block with its values."""
+    arrays = columns.decode(part.block.columns, part.block.points, part.data)
+    return Block(scope, name, part.block.index, dict(zip(part.name.fields, arrays, strict=True)))
+
+
+def _neighbours(placed: Iterable[Placed]) -> Iterator[list[Placed]]:
+    """Group the blocks that lie one after the other in one record."""
+    together: list[Placed] = []
+    for entry in placed:
+        if together:
+            first, last = together[0], together[-1]
+            is_next = (entry.number, entry.body, entry.block.offset) == (
+                last.number,
+                last.body,
+                last.block.offset + last.block.length,
+            )
+            if not is_next or entry.block.offset + entry.block.length - first.block.offset > _READ_AT_ONCE:
+                yield together
+                together = []
+        together.append(entry)
+    if together:
+        yield together
+
+
+class RecordStore(RecordReader):
+    """Write to a store, which is made where there is none: the part of a record server. Usable from several threads.
+
+    Raises RecordsInUseError while another process does so.
+    """
+
+    def __init__(self, path: PathLike, durability: Durability = "request", segment_bytes: int = SEGMENT_BYTES) -> None:
+        is_time = isinstance(durability, int | float) and not isinstance(durability, bool) and durability > 0
+        if durability not in ("request", "never") and not is_time:
+            raise ArgumentValueError(
+                f"durability must be 'request', 'never' or a number of seconds above 0, not {durability!r}"
+            )
+        self._durability = durability
+        self._segment_bytes = segment_bytes
+        # Counts what was appended, and what of it is safe from a power failure.
+        self._appended, self._synced = 0, 0
+        self._syncing = threading.Lock()
+        self._timer: threading.Timer | None = None
+        super().__init__(path)
+
+    def _open(self) -> None:
+        self._folder.lock()
+        try:
+            current = self._folder.current()
+            if current is None:
+                current = Current(store=uuid.uuid4().hex)
+                self._folder.set_current(current)
+            self._folder.keep_only(current.folder)
+            self._load(current)
+            self._cut_torn_end()
+        except BaseException:
+            self._folder.close()
+            raise
+
+    def _scan(self, number: int, start: int, is_last: bool) -> Iterator[Record]:
+        """Yield the records; the last ones of all only with whole numbers, too: a power failure may leave holes."""
+        read = partial(self._folder.read, self._current.folder, number)
+        doubtful: list[Record] = []
+        for record in super()._scan(number, start, is_last):
+            if not is_last or is_whole(record, read):
+                yield from doubtful
+                yield record
+                doubtful.clear()
+            else:
+                doubtful.append(record)
+
+    def _cut_torn_end(self) -> None:
+        """Shorten the last segment to its last whole record: what is appended shall follow that."""
+        if not self._number:
+            return
+        folder, number = self._current.folder, self._number
+        if (size := self._folder.size(folder, number)) > self._end:
+            logger.warning(
+                "the last %d bytes of segment %d of %s are no whole record, and were cut off: they were being written "
+                "when the server ended, and nobody was told that they are kept",
+                size - self._end,
+                number,
+                self._folder,
+            )
+            self._folder.cut(folder, number, self._end)
+            # A reader may have seen numbers that are not there any more.
+            self._current = replace(self._current, lineage=self._current.lineage + 1)
+            self._folder.set_current(self._current)
+
+    def _refresh(self) -> None:
+        """Nobody else writes."""
+        if self._is_closed:
+            raise MonitorError(f"the store {self._folder} has been closed here")
+
+    # --- Writing ---
+
+    def begin(self, session: str, scope: str, delete_existing: bool) -> None:
+        """Note that a logger begins; called again for the same session, it changes nothing."""
+        with self._changed:
+            if session in self._catalogue.sessions:
+                return
+            outline = Outline()
+            known = self._catalogue.scopes.get(scope)
+            if known is not None and delete_existing:
+                outline.deletions.append(Deletion(scope_id=known.id))
+                known = None
+            scope_id = self._catalogue.last_id + 1 if known is None else known.id
+            if known is None:
+                outline.scopes.append(PackedScope(id=scope_id, scope=scope))
+            outline.sessions.append(PackedSession(id=session, scope_id=scope_id))
+            appended = self._append(outline, [])
+        self._wait_until_safe(appended)
+
+    def write(
+        self, session: str, sequence: int, blocks: Iterable[PackedBlock], configs: Iterable[str] = ()
+    ) -> list[Refusal]:
+        """Keep what a logger sends, once, however often it is sent; return what cannot be taken in.
+
+        Raises RecordsNotFoundError when the session never began here.
+        """
+        with self._changed:
+            kept = self._catalogue.sessions.get(session)
+            if kept is None:
+                raise RecordsNotFoundError(f"session {session!r} did not begin with this store")
+            refusals: list[Refusal] = []
+            if sequence <= kept.sequence:
+                # It was kept, and the answer was lost.
+                appended = self._appended
+            else:
+                outline = Outline()
+                outline.sessions.append(PackedSession(id=session, scope_id=kept.scope.id, sequence=sequence))
+                body = self._arrange(outline, kept, blocks, refusals)
+                if kept.scope.is_live:
+                    outline.configs.extend(Config(scope_id=kept.scope.id, json=json) for json in configs)
+                appended = self._append(outline, body)
+        self._wait_until_safe(appended)
+        return refusals
+
+    def _arrange(
+        self, outline: Outline, session: Session, blocks: Iterable[PackedBlock], refusals: list[Refusal]
+    ) -> list[bytes]:
+        """Put the blocks that can be taken in into an outline; return their bytes."""
+        body: list[bytes] = []
+        offset = 0
+        given = self._catalogue.last_id
+        # Names that this record declares.
+        declared: dict[str, PackedName] = {}
+        for block in blocks:
+            known = session.scope.names.get(block.name) or declared.get(block.name)
+            reason = _refusal(session, block, None if known is None else tuple(known.fields))
+            if reason is not None:
+                refusals.append(Refusal(name=block.name, points=block.points, reason=reason))
+                continue
+            if known is None:
+                given += 1
+                known = declared[block.name] = PackedName(
+                    id=given, scope_id=session.scope.id, name=block.name, fields=block.fields
+                )
+                outline.names.append(known)
+            outline.blocks.append(
+                PackedBlock(
+                    name_id=known.id,
+                    offset=offset,
+                    length=len(block.data),
+                    checksum=zlib.crc32(block.data),
+                    index=block.index,
+                    points=block.points,
+                    columns=block.columns,
+                )
+            )
+            body.append(block.data)
+            offset += len(block.data)
+        return body
+
+    def delete(self, scope: str, name: str | None = None) -> None:
+        """Delete a scope, or one name of it; loggers that still write there are told. Raises RecordsNotFoundError."""
+        with self._changed:
+            scope_id = self._catalogue.scope(scope).id
+            name_id = None if name is None else self._catalogue.name(scope, name).id
+            appended = self._append(Outline(deletions=[Deletion(scope_id=scope_id, name_id=name_id)]), [])
+        self._wait_until_safe(appended)
+
+    def _append(self, outline: Outline, body: list[bytes]) -> int:
+        """Write one record, and take it in; return its number, counted from the opening of the store."""
+        if self._is_closed:
+            raise MonitorError(f"the store {self._folder} has been closed here")
+        record = pack(outline, sum(map(len, body)))
+        number, end = self._number, self._end
+        if not number or not self._folder.appends or end > self._segment_bytes:
+            number, end = number + 1, 0
+        try:
+            self._folder.append(self._current.folder, number, [record, *body])
+        except OSError as error:
+            raise MonitorError(f"{self._folder} cannot be written to: {error}") from error
+        self._number = number
+        self._take(Record(outline, end + len(record), end + len(record) + sum(map(len, body))), number)
+        self._appended += 1
+        self._changed.notify_all()
+        return self._appended
+
+    def _wait_until_safe(self, appended: int) -> None:
+        if self._durability == "request":
+            self._sync(appended)
+        elif self._durability != "never":
+            with self._syncing:
+                if self._timer is None and self._synced < appended:
+                    self._timer = threading.Timer(self._durability, self._sync_later)
+                    self._timer.daemon = True
+                    self._timer.start()
+
+    def _sync(self, appended: int) -> None:
+        # Whoever comes first syncs for all that have appended before.
+        with self._syncing:
+            if self._synced < appended and not self._is_closed:
+                through = self._appended
+                try:
+                    self._folder.sync()
+                except OSError as error:
+                    raise MonitorError(f"{self._folder} cannot be written to: {error}") from error
+                self._synced = through
+
+    def _sync_later(self) -> None:
+        with self._syncing:
+            self._timer = None
+        self._sync(self._appended)
+
+    def close(self) -> None:
+        with self._syncing:
+            if self._timer is not None:
+                self._timer.cancel()
+        super().close()
+
+
+def _refusal(session: Session, block: PackedBlock, declared: tuple[str, ...] | None) -> str | None:
+    """Tell why a block cannot be taken in, None when it can."""
+    if not session.scope.is_live:
+        return f"the scope {session.scope.scope!r} was deleted while it was written to"
+    if block.name in session.deleted_names:
+        return f"the name {block.name!r} was deleted while it was written to"
+    if declared is not None and tuple(block.fields) != declared:
+        return f"the fields of {block.name!r} are {', '.join(declared)}, not {', '.join(block.fields)}"
+    if not block.points or len(block.columns) != len(set(block.fields)) or not block.columns:
+        return "the block is malformed"
+    return columns.flaw(block.columns, block.points, len(block.data))
