@@ -53,6 +53,14 @@ class Placed(NamedTuple):
     block: Block
 
 
+class Part(NamedTuple):
+    """A block as it lies in the store: what a server sends on without decoding it."""
+
+    name: Name
+    block: Block
+    data: bytes
+
+
 class Catalogue:
     """All that is known of a store without its numbers, built up record by record."""
 
@@ -110,6 +118,10 @@ class Catalogue:
         for name in names:
             name.is_live = False
             scope.names.pop(name.name, None)
+
+    def all_scopes(self) -> list[Scope]:
+        """Return the scopes, deleted ones too, in the order in which they came."""
+        return list(self._scopes.values())
 
     def scope(self, scope: str) -> Scope:
         """Return a live scope. Raises RecordsNotFoundError."""

@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 from smartml.errors import ArgumentValueError, MonitorError, RecordsFormatError, RecordsNotFoundError
 from smartml.monitor import columns
-from smartml.monitor.catalogue import Catalogue, Name, Placed, Session
+from smartml.monitor.catalogue import Catalogue, Part, Placed, Session
+from smartml.monitor.compaction import compacted
 from smartml.monitor.folders import Current, Folder, PathLike, open_folder
 from smartml.monitor.records import ANY, Block, Cursor, Removal, Update
 from smartml.monitor.records_pb2 import Block as PackedBlock
@@ -37,14 +38,6 @@ _READ_AT_ONCE = 1 << 23
 _POLL_INTERVAL_S = 0.2
 
 
-class Part(NamedTuple):
-    """A block as it lies in the store: what a server sends on without decoding it."""
-
-    name: Name
-    block: PackedBlock
-    data: bytes
-
-
 class Found(NamedTuple):
     """What a query finds, its parts still to be read, one by one."""
 
@@ -52,6 +45,7 @@ class Found(NamedTuple):
     reset: bool
     removed: list[Removal]
     parts: Iterator[Part]
+    has_news: bool
 
 
 class RecordReader:
@@ -145,7 +139,7 @@ class RecordReader:
             reset = cursor is not None and position == 0 and cursor != Cursor(current.store, current.lineage, 0)
             removed, placed = catalogue.news(position, scopes, names)
         here = Cursor(current.store, current.lineage, end)
-        return Found(here, reset, removed, self._parts(current.folder, placed))
+        return Found(here, reset, removed, self._parts(current.folder, placed), bool(reset or removed or placed))
 
     def _parts(self, folder: str, placed: Iterable[Placed]) -> Iterator[Part]:
         for together in _neighbours(placed):
@@ -165,7 +159,7 @@ class RecordReader:
         while True:
             found = self.find(cursor, scopes, names)
             try:
-                added = [unpacked(part.name.scope.scope, part.name.name, part) for part in found.parts]
+                added = [decoded(it.name.scope.scope, it.name.name, it.name.fields, *it[1:]) for it in found.parts]
             except FileNotFoundError:
                 # The store was compacted meanwhile.
                 continue
@@ -221,10 +215,14 @@ class RecordReader:
             return list(self._catalogue.scope(scope).names)
 
     def configs(self, scope: str | None = None) -> dict[str, list[dict[str, Any]]]:
+        return {known: [json.loads(config) for config in kept] for known, kept in self.packed_configs(scope).items()}
+
+    def packed_configs(self, scope: str | None = None) -> dict[str, list[str]]:
+        """Return the configs as JSON text."""
         self._refresh()
         with self._changed:
             chosen = self._catalogue.scopes.values() if scope is None else [self._catalogue.scope(scope)]
-            return {known.scope: [json.loads(config) for config in known.configs] for known in chosen}
+            return {known.scope: list(known.configs) for known in chosen}
 
     @property
     def points(self) -> int:
@@ -245,10 +243,10 @@ class RecordReader:
                 self._folder.close()
 
 
-def unpacked(scope: str, name: str, part: Part) -> Block:
+def decoded(scope: str, name: str, fields: Iterable[str], block: PackedBlock, data: bytes) -> Block:
     """Return a block with its values."""
-    arrays = columns.decode(part.block.columns, part.block.points, part.data)
-    return Block(scope, name, part.block.index, dict(zip(part.name.fields, arrays, strict=True)))
+    arrays = columns.decode(block.columns, block.points, data)
+    return Block(scope, name, block.index, dict(zip(fields, arrays, strict=True)))
 
 
 def _neighbours(placed: Iterable[Placed]) -> Iterator[list[Placed]]:
@@ -426,6 +424,38 @@ class RecordStore(RecordReader):
             name_id = None if name is None else self._catalogue.name(scope, name).id
             appended = self._append(Outline(deletions=[Deletion(scope_id=scope_id, name_id=name_id)]), [])
         self._wait_until_safe(appended)
+
+    def compact(self) -> tuple[int, int]:
+        """Write the store anew without what was deleted, and in few large blocks; return its bytes before and after.
+
+        Nobody can write meanwhile. A crash leaves the store as it was, or the new one.
+        """
+        with self._changed:
+            self._refresh()
+            old = self._current
+            new = replace(old, lineage=old.lineage + 1, folder=str(int(old.folder) + 1))
+            # What another compaction may have left.
+            self._folder.keep_only(old.folder)
+            before = self._size(old.folder)
+            try:
+                number, size = 0, 0
+                for record in compacted(self._catalogue, partial(self._parts, old.folder)):
+                    if not number or not self._folder.appends or size > self._segment_bytes:
+                        number, size = number + 1, 0
+                    self._folder.append(new.folder, number, record)
+                    size += sum(map(len, record))
+                self._folder.sync()
+                self._folder.set_current(new)
+            except OSError as error:
+                self._folder.keep_only(old.folder)
+                raise MonitorError(f"{self._folder} cannot be compacted: {error}") from error
+            self._folder.keep_only(new.folder)
+            self._load(new)
+            self._changed.notify_all()
+            return before, self._size(new.folder)
+
+    def _size(self, folder: str) -> int:
+        return sum(self._folder.size(folder, number) for number in self._folder.numbers(folder))
 
     def _append(self, outline: Outline, body: list[bytes]) -> int:
         """Write one record, and take it in; return its number, counted from the opening of the store."""
