@@ -9,6 +9,7 @@ from smartml.lazy import lazy_names as _lazy_names
 if TYPE_CHECKING:
     from smartml.monitor.access import Access
     from smartml.monitor.client import RecordClient
+    from smartml.monitor.logger import DataLogger
     from smartml.monitor.records import Block, Cursor, Records, Removal, Update
     from smartml.monitor.service import Guard, RecordServer
     from smartml.monitor.sources import open_records
@@ -18,6 +19,7 @@ __all__ = [
     "Access",
     "Block",
     "Cursor",
+    "DataLogger",
     "Guard",
     "RecordClient",
     "RecordReader",
@@ -28,11 +30,13 @@ __all__ = [
     "open_records",
 ]
 
+# They need numpy and grpc, which take longer to import than all the rest.
 _find, __dir__ = _lazy_names(
     __name__,
     {
         "smartml.monitor.access": ("Access",),
         "smartml.monitor.client": ("RecordClient",),
+        "smartml.monitor.logger": ("DataLogger",),
         "smartml.monitor.records": ("Block", "Cursor", "Records", "Removal", "Update"),
         "smartml.monitor.service": ("Guard", "RecordServer"),
         "smartml.monitor.sources": ("open_records",),
@@ -48,6 +52,5 @@ def __getattr__(name: str) -> Any:
         package = (error.name or "").partition(".")[0]
         if package not in ("google", "grpc"):
             raise
-        # They need numpy and grpc, which take longer to import than all the rest, and may not be there.
         module = {"google": "protobuf", "grpc": "grpcio"}[package]
         raise _MissingDependencyError(_missing(module, "records of a run", "monitor")) from error

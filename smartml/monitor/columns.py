@@ -43,6 +43,8 @@ def row_shape(name: str, field: str, shape: Shape) -> tuple[int, int]:
 def broadcast_shape(name: str, shapes: Mapping[str, Shape]) -> tuple[int, int]:
     """Return the shape (index, point) that all fields of a write have together. Raises ArgumentValueError."""
     whole = [row_shape(name, field, shape) for field, shape in shapes.items()]
+    if all(shape == whole[0] for shape in whole):
+        return whole[0]
     try:
         rows, points = np.broadcast_shapes(*whole)
     except ValueError as error:
