@@ -31,6 +31,7 @@ _COMMANDS = {
     "doctor": _Command("machine", "doctor", "Tell what this machine has, and how to get what is missing."),
     "info": _Command("machine", "info", "Tell what is installed: versions and paths."),
     "module": _Command("module", "module", "Build and find the module for programs of SmartRedis."),
+    "monitor": _Command("monitor", "monitor", "Keep, read and show the records of a run while it goes on."),
     "preview": _Command("scripts", "preview", "Print all that the launch script SCRIPT would run, and start nothing."),
     "record": _Command(
         "recordings",
