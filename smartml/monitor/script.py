@@ -166,14 +166,14 @@ def export_frame(
     uri: str | None = None,
     access: Access | None = None,
 ) -> "pandas.DataFrame":
-    """Return what `export` does as one table: a row per point, indexed by scope, name, index and place in the group."""
+    """Return what `export` does as one table: a row per point, by scope, name, index and point, sorted by these."""
     pandas = require("pandas", "export_frame", "xarray")
     found = export(path, scope, name, uri=uri, access=access)
     levels = ["scope", "name", "index"]
     if not found:
         empty = pandas.MultiIndex.from_arrays([[]] * 4, names=[*levels, "point"])
         return pandas.DataFrame(index=empty)
-    frames = {group: pandas.DataFrame(fields) for group, fields in found.items()}
+    frames = {group: pandas.DataFrame(fields) for group, fields in sorted(found.items())}
     return pandas.concat(frames, names=[*levels, "point"])
 
 

@@ -1,0 +1,37 @@
+"""The generated messages are those of records.proto."""
+
+import re
+from pathlib import Path
+
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+
+from smartml.monitor import records_pb2
+
+ROOT = Path(records_pb2.__file__).parents[2]
+
+
+def test_the_code_is_made_from_the_messages_that_are_there(tmp_path):
+    protoc = pytest.importorskip("grpc_tools.protoc", reason="the package 'grpcio-tools' is not installed")
+    out = tmp_path / "descriptors"
+    done = protoc.main(["protoc", f"-I{ROOT}", f"--descriptor_set_out={out}", "smartml/monitor/records.proto"])
+    assert done == 0
+    [described] = FileDescriptorSet.FromString(out.read_bytes()).file
+    for message in described.message_type:
+        forget_json_names(message)
+    assert described == FileDescriptorProto.FromString(records_pb2.DESCRIPTOR.serialized_pb)
+
+
+def forget_json_names(message):
+    """The code leaves out what follows from the other names."""
+    for field in message.field:
+        field.ClearField("json_name")
+    for nested in message.nested_type:
+        forget_json_names(nested)
+
+
+def test_the_code_asks_for_no_newer_protobuf_than_the_extra_does():
+    made_by = re.search(r"Protobuf Python Version: (\d+)\.(\d+)", Path(records_pb2.__file__).read_text())
+    setup = (ROOT / "setup.cfg").read_text()
+    allowed = re.search(r"protobuf>=(\d+)\.(\d+)", setup)
+    assert made_by.groups() <= allowed.groups()
