@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from smartml.feeds.buffer import Served
 from smartml.feeds.consumer import DeleteAfter, checked_delete_after, checked_groups
 from smartml.feeds.growing import GrowingSet
 from smartml.feeds.keeping import read_keeping, read_packed_columns, receive_into
+from smartml.feeds.monitoring import read_monitor
 from smartml.feeds.orders import read_sampler, update_priorities
 from smartml.feeds.pace import TrainerPace
 from smartml.feeds.policies import ALL, Policy
@@ -25,6 +26,9 @@ from smartml.feeds.transfer import Outcome, read_columns
 from smartml.feeds.waiting import checked_timeout
 from smartml.pipeline import Composable
 from smartml.store import Client
+
+if TYPE_CHECKING:
+    from smartml.monitor import DataLogger
 
 # Changes when states of before can no longer be understood.
 _STATE_VERSION = 1
@@ -77,7 +81,8 @@ class DataDownloader(GrowingSet):
     too. `sample_transform` is applied to each sample, `x` or `(x, y)`, and `transform` to each batch, as numpy arrays:
     functions, or steps of the pipeline such as `Composable().map(f).map(g)` that make one item of one. To draw samples
     together, leave some out or work on several at once, see `stream`.
-    `stats` tells how all this goes, and `log_stats_every_s` logs it.
+    `stats` tells how all this goes, and `log_stats_every_s` logs it. With `monitor`, True or a
+    `smartml.monitor.DataLogger`, it goes to the records of the run as well: `feed/arrived`, `feed/lag/<producer>` ...
 
     A tensor that does not fit the ones before raises SampleMismatchError (TensorFormatError if it is no tensor,
     MetadataError if its dataset lacks it) once, when everything else has joined; it is left out, and the feed can be
@@ -133,6 +138,7 @@ class DataDownloader(GrowingSet):
         consumer_group: str | None = None,
         consumer_groups: Sequence[str] = (),
         samples_per_insert: RateLimit | float | None = None,
+        monitor: "bool | DataLogger | None" = None,
     ) -> None:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ArgumentValueError(f"batch_size must be a positive number, not {batch_size!r}")
@@ -149,6 +155,7 @@ class DataDownloader(GrowingSet):
         self.verbose = verbose
         self.wait_timeout_s = checked_timeout("wait_timeout_s", wait_timeout_s)
         self.log_stats_every_s = checked_timeout("log_stats_every_s", log_stats_every_s)
+        self._monitor = read_monitor(monitor)
         self._keeping = read_keeping(capacity, policy, storage, self._needed)
         self._chosen_sampler = read_sampler(sampler, batches_per_epoch)
         self._batching = Batching(batch_size, drop_last, batches_per_epoch)
@@ -189,6 +196,8 @@ class DataDownloader(GrowingSet):
     def close(self) -> None:
         """Close the connections to the database. Samples held remain; looking for new ones opens new connections."""
         self.client.close()
+        if self._monitor is not None:
+            self._monitor.close()
 
     # What is held
 

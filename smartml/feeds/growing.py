@@ -15,6 +15,7 @@ from smartml.feeds.batches import BatchInfo
 from smartml.feeds.consumer import Consumer, DeleteAfter, leave
 from smartml.feeds.discovery import Arrival
 from smartml.feeds.keeping import AnySet, Keeping, receive_into
+from smartml.feeds.monitoring import FeedMonitor
 from smartml.feeds.pace import TrainerPace
 from smartml.feeds.passes import Passes
 from smartml.feeds.presence import have_producers_ended, note_consumer
@@ -44,6 +45,7 @@ class GrowingSet:
     drop_last: bool
     wait_timeout_s: float | None
     log_stats_every_s: float | None
+    _monitor: FeedMonitor | None
     _scheme: KeyScheme | DataInfo
     # Whether the rest of what a list holds is published by producers.
     _info_is_published: bool
@@ -262,7 +264,7 @@ class GrowingSet:
         if self._pace is not None:
             self._pace.receive(self._set.arrived - before)
         self.log(f"{outcome.samples} new samples in {len(outcome.joined)} batches, {len(self._set)} in all")
-        self._log_stats()
+        self._log_stats(is_urgent=True)
         if outcome.failure is not None:
             raise outcome.failure
         # One is raised; nobody would see the others.
@@ -399,6 +401,8 @@ class GrowingSet:
         """Log what the feed does: at level INFO if it is verbose, else DEBUG."""
         logger.log(logging.INFO if self.verbose else logging.DEBUG, "%s", message)
 
-    def _log_stats(self) -> None:
+    def _log_stats(self, is_urgent: bool = False) -> None:
+        if self._monitor is not None:
+            self._monitor.note(self.stats, self.replica_rank, is_urgent)
         if self.log_stats_every_s is not None and self._tally.is_due(self.log_stats_every_s):
             logger.info("%s", self.stats)

@@ -13,6 +13,9 @@ ADDRESS_VARIABLE = "SMARTML_MONITOR"
 TOKEN_VARIABLE = "SMARTML_MONITOR_AUTH"
 # Names the file with the certificate that the server's is signed by, or the server's own.
 CERTIFICATE_VARIABLE = "SMARTML_MONITOR_CERTIFICATE"
+# Names the run that whoever is started beside the server belongs to, and what of it he is (as an experiment tells).
+SCOPE_VARIABLE = "SMARTML_MONITOR_SCOPE"
+_ENTITY_VARIABLE = "SMARTML_ENTITY"
 DEFAULT_ADDRESS = "127.0.0.1:8081"
 
 
@@ -62,6 +65,12 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
 def default_address() -> str:
     """Return the address of the record server that the environment names, or where one is by default."""
     return os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
+
+
+def default_scope() -> str | None:
+    """Return the scope that the environment names: the run and, in a program of it, `run/program`."""
+    run, entity = os.environ.get(SCOPE_VARIABLE), os.environ.get(_ENTITY_VARIABLE)
+    return f"{run}/{entity}" if run and entity else run or None
 
 
 def is_address(target: str) -> bool:

@@ -5,6 +5,7 @@ import atexit
 import json
 import logging
 import os
+import sys
 import threading
 from collections.abc import Generator, Mapping
 from types import TracebackType
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError
-from smartml.monitor.access import Access, checked_address, default_address
+from smartml.monitor.access import Access, checked_address, default_address, default_scope
 from smartml.monitor.pending import Counts, Pending, WhenFull
 from smartml.monitor.sender import Sender
 
@@ -68,8 +69,10 @@ class DataLogger:
         with DataLogger("run24", grpc_uri="127.0.0.1:8081") as log:
             log.write("loss", x=step, y=loss)
 
-    scope: the run. delete_existing: begin anew; False continues what the scope has. grpc_uri: host:port of the server,
-    by default what SMARTML_MONITOR names, or 127.0.0.1:8081. flush_every: seconds between two flushes.
+    scope: the run; None: what a monitored experiment has named for this program. delete_existing: begin anew; False
+    continues what the scope has, and so does a scope that an experiment has named: that begins it anew, once for all
+    who write there. grpc_uri: host:port of the server, by default what SMARTML_MONITOR names, or 127.0.0.1:8081.
+    flush_every: seconds between two flushes.
     tensor_type: "numpy", "torch" or "jax"; checked, and without effect: arrays are told by their own types, and may be
     mixed. access: a token and a certificate, by default as the environment says.
 
@@ -79,14 +82,14 @@ class DataLogger:
     or, with `when_full="block"`, `write` waits for room. `counts` tells of all that. Leaving the `with` block, or the
     interpreter, sends what is left, also when an error passes through, for `exit_timeout_s` at most.
 
-    It begins to talk when it is entered, or at the first write. The child of a fork begins anew, as another run of the
-    same scope, and never deletes.
+    It begins to talk when it is entered, or at the first write. In the child of a fork, or
+    another process that it is sent to, it begins anew, goes on with the same scope, and never deletes.
     Raises ArgumentTypeError, ArgumentValueError, RecordsAccessError.
     """
 
     def __init__(
         self,
-        scope: str,
+        scope: str | None = None,
         delete_existing: bool = True,
         *,
         grpc_uri: str | None = None,
@@ -98,8 +101,10 @@ class DataLogger:
         max_device_mb: float = _MAX_DEVICE_MB,
         exit_timeout_s: float = EXIT_TIMEOUT_S,
     ) -> None:
+        if scope is None and (scope := default_scope()):
+            delete_existing = False
         if not isinstance(scope, str):
-            raise ArgumentTypeError(f"scope must be text, not {type(scope).__name__}: {scope!r:.80}")
+            raise ArgumentTypeError(f"scope must be text that names the run, not {type(scope).__name__}: {scope!r:.80}")
         if not scope:
             raise ArgumentValueError("scope is empty: name the run")
         if when_full not in ("drop_oldest", "block"):
@@ -223,11 +228,19 @@ class DataLogger:
                 self._sender = Sender(
                     self.address, self._access, self.scope, self._delete_existing, self._flush_every_s, self._pending
                 )
-                _at_work.add(self)
+                _note_at_work(self)
             return self._sender
 
-    def _begin_anew_after_fork(self) -> None:
-        # Threads and connections stay with the parent, which sends what was pending.
+    def __getstate__(self) -> dict[str, Any]:
+        own = ("_pending", "_sender", "_starting")
+        return {name: value for name, value in self.__dict__.items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        # Threads and connections stay with the process they are of, which sends what was pending.
         self._pending = Pending(*self._limits, self._when_full)
         self._starting = threading.Lock()
         self._sender = None
@@ -244,9 +257,19 @@ def _close_all() -> None:
         each.close()
 
 
+def _note_at_work(log: DataLogger) -> None:
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None and not _at_work:
+        # Processes of multiprocessing end without what atexit knows.
+        from multiprocessing.util import Finalize
+
+        Finalize(None, _close_all, exitpriority=100)
+    _at_work.add(log)
+
+
 def _after_fork() -> None:
     for each in list(_at_work):
-        each._begin_anew_after_fork()
+        each._begin_anew()
 
 
 if hasattr(os, "register_at_fork"):

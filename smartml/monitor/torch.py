@@ -7,14 +7,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from smartml.errors import MissingDependencyError
+from smartml.errors import ArgumentValueError, MissingDependencyError
 from smartml.extras import missing
 from smartml.monitor.columns import Array, Dtype, Shape
+from smartml.monitor.logger import DataLogger
 
 try:
     import torch
 except ImportError as error:
     raise MissingDependencyError(missing("torch", "smartml.monitor.torch", "torch")) from error
+
+__all__ = ["TorchDevice", "log_training"]
 
 # The types that numpy does not have, and what they are widened to before they are fetched.
 _WIDENED = {torch.bfloat16: torch.float32}
@@ -97,3 +100,68 @@ def _joined(kept: Sequence[_Copy]) -> torch.Tensor:
     flat = torch.cat([copy.values.reshape(-1) for copy in kept])
     widened = _WIDENED.get(flat.dtype)
     return flat if widened is None else flat.to(widened)
+
+
+class TrainingHooks:
+    """The hooks of `log_training`; `remove` takes them away."""
+
+    def __init__(self, log: DataLogger, name: str, every: int) -> None:
+        self._log, self._name, self._every = log, name, every
+        # Steps of the optimizer so far.
+        self.step = 0
+        self.handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    @property
+    def _is_due(self) -> bool:
+        return self.step % self._every == 0
+
+    def note_loss(self, module: torch.nn.Module, inputs: object, loss: object) -> None:
+        """Log what a loss module returned."""
+        if self._is_due and isinstance(loss, torch.Tensor) and module.training:
+            self._log.write(f"{self._name}/loss", x=self.step, y=loss.detach().mean())
+
+    def note_step(self, optimizer: torch.optim.Optimizer, arguments: object, keywords: object) -> None:
+        """Log what one step of the optimizer was made with."""
+        if self._is_due:
+            for number, group in enumerate(optimizer.param_groups):
+                self._log.write(f"{self._name}/learning_rate", start_index=number, x=self.step, y=group["lr"])
+            norms = [
+                torch.linalg.vector_norm(weight.grad.detach().float())
+                for group in optimizer.param_groups
+                for weight in group["params"]
+                if weight.grad is not None and not weight.grad.is_sparse
+            ]
+            if norms:
+                # They may lie on several devices.
+                norm = torch.linalg.vector_norm(torch.stack([each.to(norms[0].device) for each in norms]))
+                self._log.write(f"{self._name}/gradient_norm", x=self.step, y=norm)
+        self.step += 1
+
+    def remove(self) -> None:
+        """Log nothing any more."""
+        for handle in self.handles:
+            handle.remove()
+
+
+def log_training(
+    log: DataLogger,
+    optimizer: torch.optim.Optimizer,
+    loss: torch.nn.Module | None = None,
+    name: str = "train",
+    every: int = 1,
+) -> TrainingHooks:
+    """Log each step of a training loop that stays as it is, without waiting for the device.
+
+        hooks = log_training(log, optimizer, loss=criterion)
+
+    By the number of the step, fields x and y: `<name>/loss`, the mean of what the module `loss` returns in training
+    mode (a function is no module: write what it returns); `<name>/learning_rate`, by group of parameters;
+    `<name>/gradient_norm`. every: only each so-many-th step.
+    """
+    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        raise ArgumentValueError(f"every must be a positive number, not {every!r}")
+    hooks = TrainingHooks(log, name, every)
+    hooks.handles.append(optimizer.register_step_post_hook(hooks.note_step))
+    if loss is not None:
+        hooks.handles.append(loss.register_forward_hook(hooks.note_loss))
+    return hooks
