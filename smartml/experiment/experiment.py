@@ -28,6 +28,7 @@ from smartml.experiment.job import names_with_titles
 from smartml.experiment.journal import Journal, Start, read_journal
 from smartml.experiment.launching import Launching
 from smartml.experiment.model import Model
+from smartml.experiment.monitoring import Monitoring
 from smartml.experiment.orchestrator import Orchestrator
 from smartml.experiment.policy import policy_of
 from smartml.experiment.preview import free_file, preview_text, shown
@@ -87,6 +88,8 @@ class Experiment:
         self._databases: list[Orchestrator] = []
         # The databases that a preview would have started.
         self._previewed: list[Orchestrator] = []
+        # What keeps the records of the run, once `start` was asked for it.
+        self.monitoring: Monitoring | None = None
 
     @classmethod
     def attach(cls, exp_path: PathLike) -> "Experiment":
@@ -270,6 +273,7 @@ class Experiment:
         summary: bool = False,
         kill_on_interrupt: bool = True,
         detach: bool = False,
+        monitor: bool = False,
     ) -> None:
         """Start databases, each until it answers, then ensembles, then models.
 
@@ -285,6 +289,9 @@ class Experiment:
         Ctrl-C stops everything that this experiment started and that is not detached, children's children too; with
         `kill_on_interrupt=False` the programs go on, unwatched, and are listed in a warning. With `detach` all that
         this call starts outlives the script; `Experiment.attach(exp_path)` finds it again.
+
+        With `monitor` a record server keeps what this experiment's programs log, and its states, in
+        `<exp_path>/records`, until this process ends; see `monitoring.Monitoring`.
         Raises ServerStartError, LaunchError, DuplicateNameError, AlreadyStartedError, DependencyError.
         """
         chosen = sort_entities(entities)
@@ -299,6 +306,8 @@ class Experiment:
         if summary:
             logger.info("%s", launch_summary(self.name, self.exp_path, self.launcher, chosen))
         self._note_script()
+        if monitor and (self.monitoring is None or self.monitoring.is_closed):
+            self.monitoring = Monitoring(self.name, self.exp_path, self._states, self._running_databases)
         before = len(self._runs)
         with self._handling_interrupt(kill_on_interrupt):
             try:
@@ -493,6 +502,9 @@ class Experiment:
             if model not in batched:
                 run = new(model)
                 yield [run] if model.batch_settings is None else Batch(model, model.batch_settings, [run]).runs
+
+    def _states(self) -> dict[str, Status]:
+        return {row.name: row.status for row in self._runs.rows()}
 
     def _running_databases(self) -> list[Orchestrator]:
         return [database for database in self._databases if database.is_running]
