@@ -1,10 +1,10 @@
 """What logging costs: calls of `write` per second, and bytes on disk, beside TensorBoard's SummaryWriter.
 
 Run `pip install tensorboard` first to see TensorBoard's figures, too: with the writer it has of its own, and, where it
-is installed, with TensorFlow's. Each figure is of one process that logs nothing but scalars: `x` an integer that counts,
-`y` a Python float. "written" is the time inside the calls alone, "kept" also what it takes until every point is on the
-disk; the best of several rounds, taken in turn. "CPU" is what the process spends on a call in all its threads, which
-other programs on the machine disturb least; the record server is one of them here.
+is installed, with TensorFlow's. Each figure is of one process that logs nothing but scalars: `x` an integer,
+`y` a Python float. "written" is the time inside the calls alone, "kept" also what it takes until every point is on
+the disk; the best of several rounds, taken in turn. "CPU" is what the process spends on a call in all its threads,
+which other programs on the machine disturb least; the record server is one of them here.
 """
 
 import argparse
