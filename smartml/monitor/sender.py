@@ -21,6 +21,8 @@ _REQUEST_BYTES = 1 << 20
 _BLOCK_POINTS = 1 << 16
 # Waited after the first failure, and at most, where each wait is twice the one before.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 2.0
+# Waited at most when the program ends.
+_LAST_WAIT_S = 0.2
 
 
 class Sender:
@@ -218,9 +220,8 @@ class Sender:
                     self._is_failing = False
                     logger.info("the record server at %s answers again", self._client)
                 return True
-            if self._deadline is not None and time.monotonic() + wait_s > self._deadline:
+            if not self._pause(wait_s):
                 return False
-            self._pause(wait_s)
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
     def _note_failure(self, error: SmartMLError) -> None:
@@ -231,13 +232,13 @@ class Sender:
                 "what is logged to %r cannot be sent now, and is kept to be sent later: %s", self._scope, error
             )
 
-    def _pause(self, seconds: float) -> None:
-        """Wait, unless the end comes."""
-        until = time.monotonic() + seconds
-        while self._deadline is None and (left := until - time.monotonic()) > 0:
+    def _pause(self, seconds: float) -> bool:
+        """Wait, but no longer than until the end is near; return False when no time is left."""
+        is_ending = self._deadline is not None
+        until = time.monotonic() + (min(seconds, _LAST_WAIT_S) if is_ending else seconds)
+        while (left := until - time.monotonic()) > 0 and (is_ending or self._deadline is None):
             time.sleep(min(left, 0.05))
-        if self._deadline is not None:
-            time.sleep(min(seconds, 0.05))
+        return self._deadline is None or time.monotonic() < self._deadline
 
 
 def _encoded(group: Points) -> Iterator[Block]:
