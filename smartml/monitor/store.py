@@ -61,15 +61,12 @@ class RecordReader:
         self._is_closed = False
         # Blocks and places in files that could not be read.
         self.damaged = 0
+        # No store's, until one is found.
+        self._current = Current(store="")
         self._open()
 
     def _open(self) -> None:
-        current = self._folder.current()
-        if current is None:
-            raise RecordsFormatError(
-                f"there is no store of records at {self._folder}: name the path that the record server was given"
-            )
-        self._load(current)
+        self._refresh()
 
     def _load(self, current: Current) -> None:
         self._current = current
@@ -89,13 +86,28 @@ class RecordReader:
             if self._is_closed:
                 raise MonitorError(f"the store {self._folder} has been closed here")
             current = self._folder.current()
-            if current is None:
-                raise RecordsFormatError(f"the store at {self._folder} has gone")
-            if current != self._current:
+            while not self._is_taken_in(current):
+                # It was compacted while it was read.
+                current = self._folder.current()
+
+    def _is_taken_in(self, current: Current | None) -> bool:
+        """Take in what is new; return False when it was taken away meanwhile."""
+        if current is None:
+            raise RecordsFormatError(
+                f"there is no store of records at {self._folder}: name the path that the record server was given"
+            )
+        is_known = current == self._current
+        try:
+            if is_known:
+                self._advance()
+            else:
                 self._folder.forget(current.folder)
                 self._load(current)
-            else:
-                self._advance()
+        except FileNotFoundError:
+            if self._folder.current() == current:
+                raise
+            return False
+        return is_known or self._folder.current() == current
 
     def _advance(self) -> None:
         folder = self._current.folder

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 import uuid
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -370,6 +371,30 @@ def test_compaction_keeps_what_is_live_in_less_room(path, store):
     again = opened(path)
     assert points(again.query(None)) == list(range(1, 102))
     again.close()
+
+
+def test_readers_see_all_at_any_moment_of_compaction(path, store):
+    for sequence in range(1, 51):
+        write(store, sequence, [sequence])
+    over = threading.Event()
+
+    def compact_again_and_again():
+        while not over.is_set():
+            store.compact()
+
+    thread = threading.Thread(target=compact_again_and_again)
+    thread.start()
+    try:
+        reader = RecordReader(path)
+        for _ in range(200):
+            assert points(reader.query(None)) == list(range(1, 51))
+        for _ in range(20):
+            with closing(RecordReader(path)) as another:
+                assert points(another.query(None)) == list(range(1, 51))
+        reader.close()
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_a_compaction_that_was_cut_short_changes_nothing(path, store):
