@@ -15,7 +15,7 @@ import numpy as np
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError
 from smartml.monitor.access import Access, checked_address, default_address, default_scope
-from smartml.monitor.pending import Counts, Pending, WhenFull
+from smartml.monitor.pending import Counts, Pending, WhenFull, check_text
 from smartml.monitor.sender import Sender
 
 logger = logging.getLogger(__name__)
@@ -107,6 +107,7 @@ class DataLogger:
             raise ArgumentTypeError(f"scope must be text that names the run, not {type(scope).__name__}: {scope!r:.80}")
         if not scope:
             raise ArgumentValueError("scope is empty: name the run")
+        check_text("scope", scope)
         if when_full not in ("drop_oldest", "block"):
             raise ArgumentValueError(f"when_full must be 'drop_oldest' or 'block', not {when_full!r}")
         self.scope = scope

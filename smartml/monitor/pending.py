@@ -118,6 +118,8 @@ class Pending:
     def add(self, name: object, start_index: object, values: Mapping[str, Any]) -> None:
         """Take one write that no run is there for. Raises ArgumentTypeError, ArgumentValueError."""
         checked, index = _checked_name(name), _checked_index(start_index)
+        for field in values:
+            check_text("a field", field)
         if not values:
             raise ArgumentValueError(f"a write to {checked!r} needs a field: write({checked!r}, x=1, y=0.5)")
         ordered = self._in_order(checked, values)
@@ -254,7 +256,16 @@ def _checked_name(name: object) -> str:
         raise ArgumentTypeError(f"the name to write to must be text, not {type(name).__name__}: {name!r:.80}")
     if not name:
         raise ArgumentValueError("the name to write to is empty")
+    check_text("the name to write to", name)
     return name
+
+
+def check_text(what: str, text: str) -> None:
+    """Raise ArgumentValueError for text that cannot be sent, since it has no encoding."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ArgumentValueError(f"{what} is no text that can be encoded: {text!r:.80}") from error
 
 
 def _checked_index(start_index: object) -> int:

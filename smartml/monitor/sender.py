@@ -7,7 +7,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
-from smartml.errors import RecordsNotFoundError, SmartMLError
+from smartml.errors import RecordsAccessError, RecordsConnectionError, RecordsNotFoundError, SmartMLError
 from smartml.monitor import columns
 from smartml.monitor.access import Access
 from smartml.monitor.client import TIMEOUT_S, RecordClient
@@ -21,6 +21,8 @@ _REQUEST_BYTES = 1 << 20
 _BLOCK_POINTS = 1 << 16
 # Waited after the first failure, and at most, where each wait is twice the one before.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 2.0
+# How often a request is tried again that the server answers with an error of its own.
+_MOST_FAILURES = 5
 # Waited at most when the program ends.
 _LAST_WAIT_S = 0.2
 
@@ -180,7 +182,22 @@ class Sender:
         """Send one request until it is kept; return False when there is no time left."""
         self._sequence += 1
         request.session, request.sequence = self._session, self._sequence
-        return self._repeat(lambda: self._write(request))
+        failures = 0
+
+        def attempt() -> None:
+            nonlocal failures
+            try:
+                self._write(request)
+            except (RecordsConnectionError, RecordsAccessError):
+                raise
+            except SmartMLError as error:
+                # It is there, and will not have this one: what comes behind it shall not wait for ever.
+                failures += 1
+                if failures < _MOST_FAILURES:
+                    raise
+                self._refuse("", sum(block.points for block in request.blocks), str(error))
+
+        return self._repeat(attempt)
 
     def _begin(self) -> None:
         self._client.begin(self._session, self._scope, self._delete_existing)
@@ -199,10 +216,13 @@ class Sender:
         counts.sent += sum(block.points for block in request.blocks)
         for refusal in refusals:
             counts.sent -= refusal.points
-            counts.refused += refusal.points
-            if refusal.reason not in self._told:
-                self._told.add(refusal.reason)
-                logger.warning("points of %r are not kept by the record server: %s", refusal.name, refusal.reason)
+            self._refuse(refusal.name, refusal.points, refusal.reason)
+
+    def _refuse(self, name: str, points: int, reason: str) -> None:
+        self._pending.counts.refused += points
+        if reason not in self._told:
+            self._told.add(reason)
+            logger.warning("points of %r are not kept by the record server: %s", name or self._scope, reason)
 
     def _time_left(self) -> float:
         return TIMEOUT_S if self._deadline is None else max(0.1, min(TIMEOUT_S, self._deadline - time.monotonic()))

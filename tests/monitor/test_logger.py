@@ -3,17 +3,21 @@
 import asyncio
 import logging
 import math
+import multiprocessing
 import os
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
+import grpc
 import numpy as np
 import pytest
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError
 from smartml.monitor import DataLogger, RecordServer, script
+from smartml.monitor.records_pb2 import WriteRequest
 
 RANDOM = np.random.default_rng(0)
 
@@ -142,10 +146,17 @@ def test_wrong_arguments_raise_at_the_write_and_leave_nothing(log, fields, words
     assert stored(log) == {("a", 0): {"x": [1, 1, 3], "y": [2, 2, 4]}}
 
 
-@pytest.mark.parametrize("name", [3, "", None])
+@pytest.mark.parametrize("name", [3, "", None, "half a \ud83d"])
 def test_a_name_is_text(log, name):
     with pytest.raises((ArgumentTypeError, ArgumentValueError), match="the name to write to"):
         log.write(name, x=1)
+
+
+def test_what_cannot_be_encoded_is_refused_at_once(log):
+    with pytest.raises(ArgumentValueError, match="a field is no text that can be encoded"):
+        log.write("a", **{"x\udc80": 1})
+    with pytest.raises(ArgumentValueError, match="scope is no text"):
+        DataLogger("\udc80")
 
 
 def test_an_empty_write_fixes_no_types(log):
@@ -417,6 +428,34 @@ def test_a_logger_is_told_of_what_was_deleted_under_it(log, caplog):
     assert "the scope 'run' was deleted while it was written to" in told[1]
 
 
+def test_a_request_that_the_server_fails_at_does_not_hold_up_what_follows(caplog):
+    taken = []
+
+    def write(request, context):
+        names = [block.name for block in request.blocks]
+        if "poison" in names:
+            raise ZeroDivisionError("the server has a flaw")
+        taken.extend(names)
+        return b""
+
+    answers = {
+        "Begin": grpc.unary_unary_rpc_method_handler(lambda request, context: b""),
+        "Write": grpc.unary_unary_rpc_method_handler(write, WriteRequest.FromString),
+    }
+    flawed = grpc.server(ThreadPoolExecutor(2))
+    flawed.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("smartml.monitor.RecordServer", answers)])
+    port = flawed.add_insecure_port("127.0.0.1:0")
+    flawed.start()
+    with DataLogger("run", grpc_uri=f"127.0.0.1:{port}") as log:
+        for name in ("good", "poison", "better"):
+            log.write(name, x=[1, 2])
+            assert log.flush(30)
+    flawed.stop(0).wait()
+    assert taken == ["good", "better"]
+    assert (log.counts.sent, log.counts.refused, log.counts.dropped) == (4, 2, 0)
+    assert "are not kept by the record server" in caplog.text
+
+
 def test_a_full_queue_drops_the_oldest_points_and_counts_them(caplog):
     log = DataLogger("run", grpc_uri="127.0.0.1:1", max_queue_mb=1, exit_timeout_s=0.1)
     for step in range(200):
@@ -508,3 +547,19 @@ log.write("a", x=10)
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
     assert script.counts(server.address) == {("run", "a", 0): 11, ("run", "child", 0): 1}
+
+
+def test_a_logger_goes_to_other_processes(server):
+    log = DataLogger("run", grpc_uri=server.address, flush_every=100)
+    log.write("a", x=1)
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(write_elsewhere, [log] * 4, range(4)))
+    log.close()
+    found = script.export(server.address)
+    assert found["run", "a", 0]["x"].tolist() == [1]
+    assert sorted(found["run", "elsewhere", 0]["x"].tolist()) == [0, 1, 2, 3]
+
+
+def write_elsewhere(log, x):
+    # Nobody closes it: it is sent when the process ends.
+    log.write("elsewhere", x=x)
