@@ -5,7 +5,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from smartml.monitor import columns
 from smartml.monitor.columns import Array
 from smartml.monitor.transfer import Kept, fetch, keep
 
+Value = TypeVar("Value")
 # What happens to a write that finds the queue full.
 WhenFull = Literal["drop_oldest", "block"]
 
@@ -122,15 +123,14 @@ class Pending:
             check_text("a field", field)
         if not values:
             raise ArgumentValueError(f"a write to {checked!r} needs a field: write({checked!r}, x=1, y=0.5)")
-        ordered = self._in_order(checked, values)
-        codes = {field: _CODES.get(type(value)) for field, value in ordered.items()}
-        if None in codes.values():
-            self._add_arrays(checked, index, ordered)
+        if all(type(value) in _CODES for value in values.values()):
+            self._add_scalars(checked, index, values)
         else:
-            self._add_scalars(checked, index, {field: code for field, code in codes.items() if code}, ordered)
+            # They are looked at before anything is copied, and again when nobody else can write.
+            self._add_arrays(checked, index, self._in_order(checked, values))
 
-    def _in_order(self, name: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the values in the order of the first write."""
+    def _in_order(self, name: str, values: Mapping[str, Value]) -> Mapping[str, Value]:
+        """Return the values in the order of the first write. Raises ArgumentValueError."""
         declared = self._fields.get(name)
         if declared is None or declared == tuple(values):
             return values
@@ -141,12 +141,13 @@ class Pending:
             )
         return {field: values[field] for field in declared}
 
-    def _add_scalars(self, name: str, index: int, codes: dict[str, str], values: Mapping[str, Any]) -> None:
-        signature = (index, *values, *map(type, values.values()))
+    def _add_scalars(self, name: str, index: int, values: Mapping[str, Any]) -> None:
         with self.lock:
+            values = self._in_order(name, values)
+            signature = (index, *values, *map(type, values.values()))
             run = self.runs.get(name)
             if run is None or run.signature != signature or len(run) >= _MOST_ROOM:
-                run = Run(name, signature, index, codes)
+                run = Run(name, signature, index, {field: _CODES[type(value)] for field, value in values.items()})
                 self._enter(run, _OVERHEAD_BYTES)
                 self.runs[name] = run
             if run.left <= 0:
@@ -178,11 +179,12 @@ class Pending:
         if 0 in shape:
             # No points have no types either.
             return
-        entry = Arrays(name, index, shape, kept, _OVERHEAD_BYTES + sum(it.bytes for it in kept.values()))
+        size = _OVERHEAD_BYTES + sum(it.bytes for it in kept.values())
         with self.lock:
+            entry = Arrays(name, index, shape, dict(self._in_order(name, kept)), size)
             # What comes later stands behind it.
             self.runs.pop(name, None)
-            self._fields.setdefault(name, tuple(kept))
+            self._fields.setdefault(name, tuple(entry.values))
             self._enter(entry, entry.bytes)
             self._device_bytes += _device_bytes(entry)
             if self._device_bytes > self._max_device_bytes:

@@ -115,10 +115,11 @@ class Sender:
 
     def _send_until_the_end(self) -> None:
         while True:
+            # First: what is asked for from now on is seen in the next round at the latest.
+            self._pending.is_urgent.clear()
             is_last = self._deadline is not None
             with self._state:
                 asked = self._asked
-            self._pending.is_urgent.clear()
             if not self._send_all():
                 return
             with self._state:
