@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from smartml.monitor.access import Access
     from smartml.monitor.client import RecordClient
     from smartml.monitor.logger import DataLogger
+    from smartml.monitor.reader import RecordReader
     from smartml.monitor.records import Block, Cursor, Records, Removal, Update
     from smartml.monitor.service import Guard, RecordServer
     from smartml.monitor.sources import open_records
-    from smartml.monitor.store import RecordReader
 
 __all__ = [
     "Access",
@@ -37,10 +37,10 @@ _find, __dir__ = _lazy_names(
         "smartml.monitor.access": ("Access",),
         "smartml.monitor.client": ("RecordClient",),
         "smartml.monitor.logger": ("DataLogger",),
+        "smartml.monitor.reader": ("RecordReader",),
         "smartml.monitor.records": ("Block", "Cursor", "Records", "Removal", "Update"),
         "smartml.monitor.service": ("Guard", "RecordServer"),
         "smartml.monitor.sources": ("open_records",),
-        "smartml.monitor.store": ("RecordReader",),
     },
 )
 

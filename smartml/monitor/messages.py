@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 
+from smartml.monitor.reader import Found, decoded
 from smartml.monitor.records import Block, Cursor, Removal, Update
 from smartml.monitor.records_pb2 import Block as PackedBlock
 from smartml.monitor.records_pb2 import Cursor as PackedCursor
 from smartml.monitor.records_pb2 import QueryReply, QueryRequest
 from smartml.monitor.records_pb2 import Removal as PackedRemoval
-from smartml.monitor.store import Found, decoded
 
 SERVICE = "smartml.monitor.RecordServer"
 # A message is sent when its blocks have come to so many bytes.

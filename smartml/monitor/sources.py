@@ -4,7 +4,7 @@ import os
 
 from smartml.monitor.access import Access, is_address
 from smartml.monitor.client import RecordClient
-from smartml.monitor.store import RecordReader
+from smartml.monitor.reader import RecordReader
 
 
 def open_records(target: str | os.PathLike[str], access: Access | None = None) -> RecordReader | RecordClient:
