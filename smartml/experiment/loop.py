@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 import psutil
 
@@ -45,6 +46,15 @@ class Timer:
         self.is_cancelled = True
 
 
+class _Watch(NamedTuple):
+    """A process whose end is told by a descriptor of the kernel."""
+
+    descriptor: int
+    pid: int
+    act: Act
+    wait: Act | None
+
+
 class Loop:
     """Call functions when processes end, and when moments come. One per process, safe to use from any thread.
 
@@ -61,7 +71,7 @@ class Loop:
         self._order = itertools.count()
         self._timers: list[Timer] = []
         # What other threads want: timers to set, descriptors of processes to watch.
-        self._inbox: deque[Timer | tuple[int, Act]] = deque()
+        self._inbox: deque[Timer | _Watch] = deque()
         self._selector: selectors.BaseSelector | None = None
         self._wake: tuple[int, int] | None = None
         # What may block, and how many threads are at it.
@@ -82,8 +92,8 @@ class Loop:
         if self._has_pidfds:
             try:
                 descriptor = os.pidfd_open(pid)
-                if descriptor < resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_FILES:
-                    self._post((descriptor, act))
+                if _leaves_spare_files(descriptor):
+                    self._post(_Watch(descriptor, pid, act, wait))
                     return
                 os.close(descriptor)
             except ProcessLookupError:
@@ -91,13 +101,7 @@ class Loop:
                 return
             except OSError as error:
                 logger.debug("process %d is watched by a thread: %s", pid, error)
-
-        def wait_and_call() -> None:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                (wait or psutil.Process(pid).wait)()
-            self.call_later(0, act)
-
-        threading.Thread(target=wait_and_call, name=f"watch {pid}", daemon=True).start()
+        self._watch_by_thread(pid, act, wait)
 
     def aside(self, act: Act) -> None:
         """Call a function that may block in a thread of its own, as soon as one is free."""
@@ -106,7 +110,12 @@ class Loop:
             if self._busy == _MOST_ASIDE:
                 return
             self._busy += 1
-        threading.Thread(target=self._run_aside, name="smartml aside", daemon=True).start()
+        try:
+            threading.Thread(target=self._run_aside, name="smartml aside", daemon=True).start()
+        except RuntimeError as error:
+            # There are too many, or this process is about to end (Python 3.12.0 and 3.12.1 start none then).
+            logger.debug("what may block is called by the loop: %s", error)
+            self.call_later(0, self._run_aside)
 
     def abandon(self) -> None:
         """Forget everything, in a forked child: it belongs to its parent, and so does the thread."""
@@ -117,11 +126,11 @@ class Loop:
         if self._wake is not None:
             os.close(self._wake[1])
         for item in self._inbox:
-            if isinstance(item, tuple):
-                os.close(item[0])
+            if isinstance(item, _Watch):
+                os.close(item.descriptor)
         self._reset()
 
-    def _post(self, item: Timer | tuple[int, Act]) -> None:
+    def _post(self, item: Timer | _Watch) -> None:
         with self._lock:
             self._inbox.append(item)
             if self._wake is None:
@@ -151,11 +160,28 @@ class Loop:
                 if isinstance(item, Timer):
                     heapq.heappush(self._timers, item)
                 else:
-                    selector.register(item[0], selectors.EVENT_READ, item[1])
+                    self._register(selector, item)
             while self._timers and self._timers[0].when <= time.monotonic():
                 timer = heapq.heappop(self._timers)
                 if not timer.is_cancelled:
                     _call(timer.act)
+
+    def _register(self, selector: selectors.BaseSelector, item: _Watch) -> None:
+        try:
+            selector.register(item.descriptor, selectors.EVENT_READ, item.act)
+        except OSError as error:
+            # The kernel limits how many are waited for (/proc/sys/fs/epoll/max_user_watches).
+            logger.debug("process %d is watched by a thread: %s", item.pid, error)
+            os.close(item.descriptor)
+            self._watch_by_thread(item.pid, item.act, item.wait)
+
+    def _watch_by_thread(self, pid: int, act: Act, wait: Act | None) -> None:
+        def wait_and_call() -> None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                (wait or psutil.Process(pid).wait)()
+            self.call_later(0, act)
+
+        threading.Thread(target=wait_and_call, name=f"watch {pid}", daemon=True).start()
 
     def _run_aside(self) -> None:
         while True:
@@ -165,6 +191,11 @@ class Loop:
                     return
                 act = self._aside.popleft()
             _call(act)
+
+
+def _leaves_spare_files(descriptor: int) -> bool:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return limit == resource.RLIM_INFINITY or descriptor < limit - _SPARE_FILES
 
 
 def _call(act: Act) -> None:
