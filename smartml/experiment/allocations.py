@@ -97,7 +97,7 @@ def release_allocation(alloc_id: str | int) -> None:
         state = SLURM.parse_query(ask(SLURM.query_command([name], arrays=False))).get(name)
     except SchedulerError as error:
         raise AllocationError(f"allocation {name} cannot be released: {error}") from error
-    if state is None or state.status.is_terminal:
+    if state is None or state.status.is_terminal or state.is_ending:
         raise AllocationError(f"there is no allocation {name}, or it has ended already")
     answer = ask(SLURM.cancel_commands([name])[0])
     if answer.code:

@@ -192,6 +192,12 @@ class BatchJob(Job):
         Returns at once. Raises UnsupportedError for some of the programs that share one job.
         """
         left = [job for job in jobs if not job.has_ended]
+        try:
+            check_cancel(left)
+        except UnsupportedError:
+            for job in left:
+                job.is_cancelled = False
+            raise
         for launcher in dict.fromkeys(job.launcher for job in left):
             watcher = _watcher(launcher)
             alike = [job for job in left if job.launcher == launcher]
@@ -402,15 +408,20 @@ def _hand_in(plan: BatchPlan) -> str:
             raise SubmissionError(f"{plan.placement.name!r} was not started: {error} ({plan.file})") from error
 
 
+def check_cancel(jobs: Sequence[BatchJob]) -> None:
+    """See that these jobs can be ended. Raises UnsupportedError for some of the programs that share one job."""
+    for job in jobs:
+        others = [other for other in _watcher(job.launcher).others(job.job_id) if other not in jobs]
+        if others and job.shares_job and not job.has_ended:
+            names = ", ".join(one.name for one in jobs if one.id == job.id)
+            raise UnsupportedError(
+                f"{names} cannot be stopped alone: {job.title} runs {len(others)} more programs. Stop the whole "
+                "ensemble, or make it a job array by batch_settings.set_array()"
+            )
+
+
 def _cancel(watcher: Watcher, jobs: Sequence[BatchJob], grace_s: float | None) -> None:
     others = [job for job in watcher.others(jobs[0].job_id) if job not in jobs]
-    if others and jobs[0].shares_job:
-        for job in jobs:
-            job.is_cancelled = False
-        raise UnsupportedError(
-            f"{', '.join(job.name for job in jobs)} cannot be stopped alone: {jobs[0].title} runs {len(others)} more "
-            "programs. Stop the whole ensemble, or make it a job array by batch_settings.set_array()"
-        )
     # All of an array by its one name.
     ids = [job.id for job in jobs] if others else [jobs[0].job_id]
     watcher.end(ids)

@@ -217,6 +217,9 @@ class Watcher:
 
     def _end_unwanted(self) -> None:
         with self._lock:
+            # What has ended meanwhile needs nobody to end it.
+            present = {name for job in self._jobs if not job.has_ended for name in (job.job_id, job.task_id)}
+            self._unwanted = {name: kill for name, kill in self._unwanted.items() if name in present}
             unwanted = dict(self._unwanted)
         for kill in (False, True):
             ids = [name for name, is_kill in unwanted.items() if is_kill is kill]

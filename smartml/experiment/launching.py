@@ -10,7 +10,7 @@ from pathlib import Path
 
 from smartml.errors import DependencyError, ProgramNotFoundError, SmartMLError
 from smartml.experiment.batch_jobs import GRACE_S as BATCH_GRACE_S
-from smartml.experiment.batch_jobs import BatchJob, submit
+from smartml.experiment.batch_jobs import BatchJob, check_cancel, submit
 from smartml.experiment.colocated import check_identifiers, with_own_database
 from smartml.experiment.dependencies import Dependency, check_circle
 from smartml.experiment.detached import DetachedJob, Recording
@@ -115,6 +115,7 @@ class Launching:
     def stop(self, runs: Iterable[ProgramRun], grace_s: float | None = None) -> None:
         """End programs, and those that wait before they begin; what has ended is left as it is."""
         running = [run for run in runs if not run.is_over]
+        check_cancel([run.job for run in running if isinstance(run.job, BatchJob)])
         with self._lock:
             for run in running:
                 run.is_cancelled = True

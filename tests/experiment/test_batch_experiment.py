@@ -134,6 +134,17 @@ def test_stop_ends_jobs_and_what_runs_is_not_started_twice(exp, job, slurm, even
     assert slurm.jobs() == []
 
 
+def test_one_member_of_a_job_cannot_be_stopped_alone_and_goes_on(exp, eventually):
+    members = ensemble(exp, "sleep 100", replicas=2)
+    exp.start(members, block=False)
+    eventually(lambda: exp.get_status(members) == ["Running"] * 2)
+    with pytest.raises(UnsupportedError, match=r"ens_0 cannot be stopped alone: Slurm job \d+ runs 1 more"):
+        exp.stop(members["ens_0"])
+    assert exp.get_status(members) == ["Running"] * 2
+    exp.stop(members)
+    assert exp.get_status(members) == ["Cancelled"] * 2
+
+
 def test_a_job_that_is_not_taken_is_an_error_of_start(exp, job):
     model = job("true")
     model.batch_settings.set_queue("none")
