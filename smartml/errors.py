@@ -33,7 +33,9 @@ SmartMLError
 │   ├── RecordsAccessError (PermissionError)  the record server wants a token or certificate: name its file
 │   ├── RecordsNotFoundError (KeyError)   no such scope or name: fix it
 │   ├── RecordsFormatError (ValueError)   what is there is no store of records: fix the path
-│   └── RecordsInUseError                 another process writes to the store: ask that one, or stop it
+│   ├── RecordsInUseError                 another process writes to the store: ask that one, or stop it
+│   ├── SchemaError (ValueError)          a file that says how plots are drawn is wrong: fix what it names
+│   └── AssetsError                       the scripts of live pages are missing, or not the published ones: fetch them
 └── ExperimentError                       what an experiment describes and starts
     ├── LaunchError                       a program could not be started: fix the command
     │   ├── ProgramNotFoundError (FileNotFoundError)  no such program: fix its name, or the PATH
@@ -192,6 +194,14 @@ class RecordsFormatError(MonitorError, ValueError):
 
 class RecordsInUseError(MonitorError):
     """Another process has the store open for writing."""
+
+
+class SchemaError(MonitorError, ValueError):
+    """A schema of plots cannot be read, or asks for what cannot be drawn."""
+
+
+class AssetsError(MonitorError):
+    """A script that live pages need is not installed, cannot be fetched, or is not the published one."""
 
 
 class ExperimentError(SmartMLError):
