@@ -7,7 +7,19 @@ import pytest
 
 OPTIONAL = [
     *("torch", "keras", "tensorflow", "jax", "mpi4py", "smartredis", "dask", "distributed"),
-    *("matplotlib", "xarray", "zarr", "ml_dtypes", "pandas", "bokeh", "grpc", "google.protobuf", "fsspec", "yaml"),
+    *(
+        "matplotlib",
+        "xarray",
+        "zarr",
+        "ml_dtypes",
+        "pandas",
+        "bokeh",
+        "grpc",
+        "google.protobuf",
+        "fsspec",
+        "yaml",
+        "tornado",
+    ),
     *(
         "msgpack",
         "tqdm",
@@ -58,6 +70,7 @@ def run(code):
         "smartml.pipeline",
         "smartml.experiment",
         "smartml.monitor",
+        "smartml.monitor.pages",
         "smartml.cli",
     ],
 )

@@ -11,23 +11,29 @@ from smartml.lazy import lazy_names as _lazy_names
 if TYPE_CHECKING:
     from smartml.monitor.pages.layout import Axes, Box, Layout, Place, parse_layout
     from smartml.monitor.pages.schema import PlotSchema, SchemaFile, load_schema
+    from smartml.monitor.pages.server import FixedSchema, PageServer, read_address, serve_pages
 
 __all__ = [
     "Axes",
     "Box",
+    "FixedSchema",
     "Layout",
+    "PageServer",
     "Place",
     "PlotSchema",
     "SchemaFile",
     "load_schema",
     "parse_layout",
+    "read_address",
+    "serve_pages",
 ]
 
-# Schemas need PyYAML.
+# The server needs Tornado, schemas PyYAML.
 __getattr__, __dir__ = _lazy_names(
     __name__,
     {
         "smartml.monitor.pages.layout": ("Axes", "Box", "Layout", "Place", "parse_layout"),
         "smartml.monitor.pages.schema": ("PlotSchema", "SchemaFile", "load_schema"),
+        "smartml.monitor.pages.server": ("FixedSchema", "PageServer", "read_address", "serve_pages"),
     },
 )
