@@ -11,9 +11,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from smartml.cli.access import access_options, read_access
+from smartml.cli.pages import fetch_assets, web_serve
 from smartml.cli.terminal import as_json_option, plain_errors, until_interrupted
 from smartml.errors import ArgumentValueError, RecordsNotFoundError
-from smartml.monitor import Access, Guard, RecordClient, RecordServer, script
+from smartml.monitor import Guard, RecordClient, RecordServer, script
 from smartml.monitor.access import default_address, is_address
 from smartml.monitor.demo import write_demo
 
@@ -23,15 +25,8 @@ def monitor() -> None:
     """Keep, read and show the records of a run while it goes on."""
 
 
-def _access_options(command: Any) -> Any:
-    token = click.option("--token-file", type=click.Path(), help="File with the token that the record server wants.")
-    certificate = click.option("--certificate-file", type=click.Path(), help="Certificate of the server, for TLS.")
-    return token(certificate(command))
-
-
-def _access(token_file: str | None, certificate_file: str | None) -> Access:
-    known = Access.from_environment()
-    return Access(token_file or known.token_file, certificate_file or known.certificate_file)
+monitor.add_command(web_serve)
+monitor.add_command(fetch_assets)
 
 
 def _durability(context: click.Context, parameter: click.Parameter, value: str) -> str | float:
@@ -68,43 +63,43 @@ def grpc_serve(path: str, port: int, host: str, durability: Any, **guard: Any) -
 
 @monitor.command()
 @click.argument("source")
-@_access_options
+@access_options
 @plain_errors
 def scopes(source: str, **access: Any) -> None:
     """List the scopes of SOURCE, a path or host:port."""
-    for scope in script.scopes(source, access=_access(**access)):
+    for scope in script.scopes(source, access=read_access(**access)):
         click.echo(scope)
 
 
 @monitor.command()
 @click.argument("source")
 @click.argument("scope")
-@_access_options
+@access_options
 @plain_errors
 def names(source: str, scope: str, **access: Any) -> None:
     """List the names of SCOPE in SOURCE, a path or host:port."""
-    for name in script.names(source, scope, access=_access(**access)):
+    for name in script.names(source, scope, access=read_access(**access)):
         click.echo(name)
 
 
 @monitor.command()
 @click.argument("source")
 @click.argument("scope", required=False)
-@_access_options
+@access_options
 @plain_errors
 def config(source: str, scope: str | None, **access: Any) -> None:
     """Print as JSON what was noted of SCOPE, or of all scopes."""
-    click.echo(json.dumps(script.config(source, scope, access=_access(**access)), indent=2))
+    click.echo(json.dumps(script.config(source, scope, access=read_access(**access)), indent=2))
 
 
 @monitor.command()
 @click.argument("source")
 @as_json_option
-@_access_options
+@access_options
 @plain_errors
 def counts(source: str, as_json: bool, **access: Any) -> None:
     """Count the points of every scope, name and index of SOURCE, a path or host:port."""
-    found = script.counts(source, access=_access(**access))
+    found = script.counts(source, access=read_access(**access))
     if as_json:
         rows = [
             {"scope": scope, "name": name, "index": index, "points": n} for (scope, name, index), n in found.items()
@@ -122,7 +117,7 @@ def counts(source: str, as_json: bool, **access: Any) -> None:
 @click.argument("scope", required=False)
 @click.argument("name", required=False)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="A .npz or .csv file to write.")
-@_access_options
+@access_options
 @plain_errors
 def export(source: str, scope: str | None, name: str | None, output: Path | None, **access: Any) -> None:
     """Write the points of SOURCE, or of one SCOPE or NAME, to a file, or as CSV to the terminal.
@@ -131,10 +126,10 @@ def export(source: str, scope: str | None, name: str | None, output: Path | None
     """
     if output is not None and output.suffix not in (".npz", ".csv"):
         raise click.BadParameter(f"{output} must end in .npz or .csv", param_hint="--output")
-    found = script.export(source, scope, name, access=_access(**access))
+    found = script.export(source, scope, name, access=read_access(**access))
     if not found and scope is not None:
         # Say what there is instead.
-        known = script.names(source, scope, access=_access(**access))
+        known = script.names(source, scope, access=read_access(**access))
         if name is not None and name not in known:
             raise RecordsNotFoundError(f"there is no name {name!r} in scope {scope!r}; there is: {', '.join(known)}")
     if output is not None and output.suffix == ".npz":
@@ -153,20 +148,20 @@ def export(source: str, scope: str | None, name: str | None, output: Path | None
 @click.argument("source")
 @click.argument("scope")
 @click.argument("name", required=False)
-@_access_options
+@access_options
 @plain_errors
 def delete(source: str, scope: str, name: str | None, **access: Any) -> None:
     """Delete SCOPE, or one NAME of it, from SOURCE: host:port, or a path that no server has open."""
-    script.delete(source, scope, name, access=_access(**access))
+    script.delete(source, scope, name, access=read_access(**access))
 
 
 @monitor.command()
 @click.argument("source")
-@_access_options
+@access_options
 @plain_errors
 def compact(source: str, **access: Any) -> None:
     """Free the room of what was deleted from SOURCE: host:port, or a path that no server has open."""
-    before, after = script.compact(source, access=_access(**access))
+    before, after = script.compact(source, access=read_access(**access))
     click.echo(f"{before:,} bytes before, {after:,} bytes now")
 
 
