@@ -209,7 +209,7 @@ def settled(window):
     """Wait until the picture belongs to the view."""
     script = (
         "const p = page.plots[0]; "
-        "return !page.wishes.size && (!p.chosen.x || JSON.stringify(p.chosen.x) == JSON.stringify(p.picture.x))"
+        "return !page.asked.size && (!p.chosen.x || JSON.stringify(p.chosen.x) == JSON.stringify(p.picture.x))"
     )
     wait_until(lambda: window.execute_script(script))
 

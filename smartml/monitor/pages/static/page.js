@@ -11,6 +11,8 @@ class Page {
   constructor(config) {
     this.config = config;
     this.plots = [];
+    // Plots that wait for an answer, and what they want by now.
+    this.asked = new Set();
     this.wishes = new Map();
     this.pause = FIRST_PAUSE_MS;
     this.problem = null;
@@ -62,6 +64,8 @@ class Page {
     this.socket.addEventListener("open", () => {
       this.pause = FIRST_PAUSE_MS;
       this.tell(null);
+      this.asked.clear();
+      this.wishes.clear();
       this.send({ visible: !document.hidden });
       this.plots.forEach((plot) => plot.request());
     });
@@ -83,16 +87,14 @@ class Page {
     if (this.socket && this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
   }
 
-  /** Ask for what a plot wants, once per frame of the screen: gestures want much more than can be seen. */
+  /** Ask for what a plot wants: at once, but one thing at a time; gestures want much more than can be seen. */
   wish(number, wish) {
-    if (!this.wishes.size) {
-      // A hidden tab has no frames, and shall have none.
-      requestAnimationFrame(() => {
-        for (const [plot, latest] of this.wishes) this.send({ plot, ...latest });
-        this.wishes.clear();
-      });
+    if (this.asked.has(number)) {
+      this.wishes.set(number, wish);
+    } else {
+      this.asked.add(number);
+      this.send({ plot: number, ...wish });
     }
-    this.wishes.set(number, wish);
   }
 
   receive(data) {
@@ -101,10 +103,14 @@ class Page {
       return;
     }
     const picture = decode(data);
-    requestAnimationFrame(() => {
-      this.plots[picture.plot].show(picture);
-      this.send({ drawn: picture.plot });
-    });
+    const number = picture.plot;
+    this.asked.delete(number);
+    this.plots[number].show(picture);
+    const next = this.wishes.get(number);
+    this.wishes.delete(number);
+    if (next) this.wish(number, next);
+    // The server sends the next one after this: no more than the screen shows, and none where there is no screen.
+    requestAnimationFrame(() => this.send({ drawn: number }));
   }
 
   tell(problem) {

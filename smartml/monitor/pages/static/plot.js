@@ -10,6 +10,9 @@ const LONGEST_LEGEND = 60;
 // How near to the pointer a point is that is read out, in pixels.
 const NEAR = 24;
 const DASHES = { dashed: [6, 4], dotted: [2, 4], dotdash: [2, 4, 6, 4], dashdot: [6, 4, 2, 4] };
+// Of a line, stroked as one path. Browsers without a GPU need ten times as long for one path of thousands of points that
+// go up and down as for many short ones.
+const LONGEST_PIECE = 32;
 const FONT = "system-ui, sans-serif";
 
 const darkness = matchMedia("(prefers-color-scheme: dark)");
@@ -270,25 +273,35 @@ class Plot {
   drawLine({ ctx }, trace, toX, toY) {
     const { options } = this.config;
     const { x, y } = trace;
+    const alpha = options.line_alpha ?? options.alpha ?? 1;
+    const dash = DASHES[options.line_dash];
+    // Pieces would show where they meet when they can be seen through, and each would begin its dashes anew.
+    const longest = alpha < 1 || dash ? Infinity : LONGEST_PIECE;
     ctx.strokeStyle = trace.paintColor();
-    ctx.globalAlpha = options.line_alpha ?? options.alpha ?? 1;
+    ctx.globalAlpha = alpha;
     ctx.lineWidth = (options.line_width ?? 1.5) * devicePixelRatio;
     ctx.lineJoin = "round";
-    ctx.setLineDash((DASHES[options.line_dash] || []).map((length) => length * devicePixelRatio));
+    ctx.lineCap = dash ? "butt" : "round";
+    ctx.setLineDash((dash || []).map((length) => length * devicePixelRatio));
     ctx.beginPath();
-    let isDown = false;
+    // Points of the piece so far; none after a gap.
+    let length = 0;
     for (let i = 0; i < x.length; i++) {
       const across = toX(x[i]);
       const up = toY(y[i]);
       if (!(Number.isFinite(across) && Number.isFinite(up))) {
-        isDown = false;
-      } else if (isDown) {
-        ctx.lineTo(across, up);
-      } else {
+        length = 0;
+        continue;
+      }
+      // A line to where it begins is a dot: a point between two gaps is seen, too.
+      if (length === 0) ctx.moveTo(across, up);
+      ctx.lineTo(across, up);
+      length += 1;
+      if (length >= longest) {
+        ctx.stroke();
+        ctx.beginPath();
         ctx.moveTo(across, up);
-        // A point between two gaps is seen, too.
-        if (!(i + 1 < x.length && Number.isFinite(y[i + 1]))) ctx.lineTo(across + ctx.lineWidth, up);
-        isDown = true;
+        length = 1;
       }
     }
     ctx.stroke();
