@@ -39,6 +39,7 @@ _COMMANDS = {
         "Write the running stream of a database to the new folder OUT.",
     ),
     "replay": _Command("recordings", "replay_recording", "Put the recording OUT into a database as its producers did."),
+    "watch": _Command("pages", "watch", "Serve the page of a run: its programs, samples, losses, memory and fields."),
 }
 
 

@@ -1,4 +1,4 @@
-"""`smartml monitor web-serve` and `smartml monitor assets`: live pages of records, and what they draw with."""
+"""`smartml watch`, `smartml monitor web-serve` and `assets`: live pages of records, and what they draw with."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,17 @@ from smartml.cli.access import access_options, read_access
 from smartml.cli.terminal import plain_errors
 from smartml.errors import AssetsError
 from smartml.monitor import open_records
-from smartml.monitor.pages import PageServer, SchemaFile, assets, read_address, serve_pages
+from smartml.monitor.pages import (
+    WATCH_PAGE,
+    FixedSchema,
+    PageServer,
+    SchemaFile,
+    assets,
+    find_records,
+    read_address,
+    serve_pages,
+    watch_schema,
+)
 
 
 @click.command("web-serve")
@@ -35,6 +45,28 @@ def web_serve(
     records = open_records(grpc_uri, read_access(**access))
     server = PageServer(records, schema, host, port, refresh_s=refresh_seconds, origins=origins)
     serve_pages(server, lambda address: click.echo(f"live pages are at {address}"))
+
+
+@click.command("watch")
+@click.argument("experiment", required=False)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of this machine to serve at; 0 is any.")
+@click.option("--open", "is_opened", is_flag=True, help="Open the page in the browser.")
+@access_options
+@plain_errors
+def watch(experiment: str | None, port: int, is_opened: bool, **access: Any) -> None:
+    """Serve the page of a run: its programs, samples, losses, memory and fields.
+
+    EXPERIMENT is the folder of one that was started with monitor=True, or host:port of a record server. Without it,
+    the server that SMARTML_MONITOR names, else this folder.
+    """
+
+    def tell(address: str) -> None:
+        click.echo(f"the run is at {address}{WATCH_PAGE}")
+        if is_opened:
+            click.launch(address + WATCH_PAGE)
+
+    records = find_records(experiment, read_access(**access))
+    serve_pages(PageServer(records, FixedSchema(watch_schema()), port=port), tell)
 
 
 @click.command("assets")

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from smartml.monitor.pages.layout import Axes, Box, Layout, Place, parse_layout
     from smartml.monitor.pages.schema import PlotSchema, SchemaFile, load_schema
     from smartml.monitor.pages.server import FixedSchema, PageServer, read_address, serve_pages
+    from smartml.monitor.pages.watch import WATCH_PAGE, find_records, watch_schema
 
 __all__ = [
+    "WATCH_PAGE",
     "Axes",
     "Box",
     "FixedSchema",
@@ -22,10 +24,12 @@ __all__ = [
     "Place",
     "PlotSchema",
     "SchemaFile",
+    "find_records",
     "load_schema",
     "parse_layout",
     "read_address",
     "serve_pages",
+    "watch_schema",
 ]
 
 # The server needs Tornado, schemas PyYAML.
@@ -35,5 +39,6 @@ __getattr__, __dir__ = _lazy_names(
         "smartml.monitor.pages.layout": ("Axes", "Box", "Layout", "Place", "parse_layout"),
         "smartml.monitor.pages.schema": ("PlotSchema", "SchemaFile", "load_schema"),
         "smartml.monitor.pages.server": ("FixedSchema", "PageServer", "read_address", "serve_pages"),
+        "smartml.monitor.pages.watch": ("WATCH_PAGE", "find_records", "watch_schema"),
     },
 )

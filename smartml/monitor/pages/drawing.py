@@ -26,7 +26,7 @@ from smartml.monitor.pages.series import Choices, Group, Line
 Span = tuple[float, float]
 
 # Of the view, drawn on either side of it, so that there is something to see while one drags.
-_MARGIN = {Glyph.LINE: 0.5, Glyph.SCATTER: 0.2}
+_MARGIN = {Glyph.LINE: 0.5, Glyph.STATES: 0.5, Glyph.SCATTER: 0.2}
 # Of the extent of the data, left free around it.
 _PADDING = 0.05
 # Data beyond lie outside of every axis: half as much again must still be a number.
@@ -145,6 +145,8 @@ class Plot:
         slider = self._slide(members)
         draw = self._draw_fields if self.schema.glyph is Glyph.FIELD else self._draw_traces
         picture = draw(members, slider, wish)
+        if self.schema.glyph is Glyph.STATES:
+            picture = self._in_rows(picture, collection, members, wish)
         total = sum(member.group.count for member in members)
         return replace(picture, total=total, slider=slider, warnings=tuple(warnings))
 
@@ -229,14 +231,19 @@ class Plot:
             return (1.0, 10.0) if is_log else (0.0, 1.0)
         low, high = (min(max(end, _SMALLEST if is_log else -_LARGEST), _LARGEST) for end in extent)
         if low == high:
-            return (low / 2, high * 2) if is_log else (low - max(0.5, abs(low) / 10), high + max(0.5, abs(high) / 10))
+            if is_log:
+                return low / 2, high * 2
+            # A moment is one of a second, however long ago it was that time began.
+            is_time = self.schema.figure.get(("x_axis_type", "y_axis_type")[axis]) == "datetime"
+            space = 0.5 if is_time else max(0.5, abs(low) / 10)
+            return low - space, high + space
         return _stretched((low, high), _PADDING, is_log) if has_padding else (low, high)
 
     def _view(self, x: Span, y: Span, wish: Wish) -> View:
         """Return what to choose points for: more than is on the screen, so that one can drag it."""
         margin = _MARGIN[self.schema.glyph]
         left, right = _stretched(x, margin, self._is_log[0])
-        is_line = self.schema.glyph is Glyph.LINE
+        is_line = self.schema.glyph is not Glyph.SCATTER
         bottom, top = y if is_line else _stretched(y, margin, self._is_log[1])
         height = wish.height if is_line else round(wish.height * (1 + 2 * margin))
         return View(left, right, bottom, top, round(wish.width * (1 + 2 * margin)), height)
@@ -249,7 +256,7 @@ class Plot:
             return x[chosen], y[chosen]
         count = min(map(len, columns))
         x, y = columns[0].values[:count], columns[1].values[:count]
-        if self.schema.glyph is Glyph.LINE and columns[0].is_rising:
+        if self.schema.glyph is not Glyph.SCATTER and columns[0].is_rising:
             chosen = reduce_line(x, y, columns[1].extremes, view, self._project[0])
         else:
             chosen = self._choose_few(x, y, view)
@@ -271,6 +278,21 @@ class Plot:
         if self.schema.glyph is Glyph.SCATTER:
             return reduce_scatter(x, y, view, self._project)
         return reduce_tangle(x, y)
+
+    def _in_rows(self, picture: Picture, collection: Collection, members: list[_Member], wish: Wish) -> Picture:
+        """Return the picture with a row for each group, and as far along x as anything of the same runs and column.
+
+        States are told when they change: the last one lasts at least until the latest point that is known.
+        """
+        runs = {member.key[0].partition("/")[0] for member in members}
+        same = [
+            group.columns[x].range()
+            for x in {member.x for member in members if member.x}
+            for (scope, _, _), group in collection.groups.items()
+            if x in group.columns and scope.partition("/")[0] in runs
+        ]
+        x = picture.x if wish.x or not same else (picture.x[0], max(picture.x[1], _union(same)[1]))
+        return replace(picture, x=x, y=(-0.5, max(len(members), 1) - 0.5))
 
     def _draw_fields(self, members: list[_Member], slider: Slider | None, wish: Wish) -> Picture:
         by_name: dict[tuple[str, str], list[_Member]] = {}

@@ -21,6 +21,10 @@ def one_of(*words: str) -> Kind:
     return Kind(f"one of {', '.join(words)}", lambda value: value in words)
 
 
+def _is_list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and bool(value) and all(map(fits, value))
+
+
 def _is_range(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)) and value[0] < value[1]
 
@@ -40,6 +44,8 @@ FONT_SIZE = Kind(
     "a size, such as 12pt, 16px or 1.2em",
     lambda value: isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?(pt|px|em)", value) is not None,
 )
+# Beside linear ones: whether an axis is logarithmic, the address says.
+AXIS_TYPE = one_of("linear", "log", "datetime")
 DASH = one_of("solid", "dashed", "dotted", "dotdash", "dashdot")
 
 _LINE = {
@@ -61,7 +67,18 @@ _SCATTER = {
 }
 # Bokeh has no field: these are settings of its colour mappers, and where row 0 is drawn.
 _FIELD = {"alpha": SHARE, "high": NUMBER, "low": NUMBER, "origin": one_of("lower", "upper")}
-GLYPHS: dict[str, Mapping[str, Kind]] = {"line": _LINE, "scatter": _SCATTER, "field": _FIELD, "image": _FIELD}
+# Bokeh has no states, either: names and colours of the numbers 0, 1, ...
+_STATES = {
+    "colors": Kind("a list of colours", _is_list_of(COLOR.fits)),
+    "labels": Kind("a list of texts", _is_list_of(TEXT.fits)),
+}
+GLYPHS: dict[str, Mapping[str, Kind]] = {
+    "line": _LINE,
+    "scatter": _SCATTER,
+    "field": _FIELD,
+    "image": _FIELD,
+    "states": _STATES,
+}
 
 _TITLE = {
     "align": one_of("left", "center", "right"),
@@ -85,8 +102,10 @@ PARTS: dict[str, Mapping[str, Kind]] = {"title": _TITLE, "xaxis": _AXIS, "yaxis"
 FIGURE = {
     "background_fill_color": COLOR,
     "x_axis_label": TEXT,
+    "x_axis_type": AXIS_TYPE,
     "x_range": RANGE,
     "y_axis_label": TEXT,
+    "y_axis_type": AXIS_TYPE,
     "y_range": RANGE,
 }
 # Bokeh's classes, whose other settings a schema may have, though they are not drawn here.
@@ -114,8 +133,6 @@ def is_bokeh(part: str, name: str) -> bool:
         "tools",
         "x_axis_location",
         "y_axis_location",
-        "x_axis_type",
-        "y_axis_type",
         "active_drag",
         "active_scroll",
     }

@@ -28,6 +28,8 @@ class Glyph(Enum):
     SCATTER = "scatter"
     # All groups of a name together: rows are indices, columns the points of each.
     FIELD = "field"
+    # A row for each group, with a bar from every point to the next; y is the number of the state.
+    STATES = "states"
 
 
 @dataclass(frozen=True)

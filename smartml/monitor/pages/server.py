@@ -66,7 +66,7 @@ class Schema(Protocol):
 class FixedSchema:
     """Plots that never change."""
 
-    problem = None
+    problem: str | None = None
 
     def __init__(self, plots: dict[str, PlotSchema]) -> None:
         self.plots = plots

@@ -83,7 +83,7 @@ MISTAKES = {
     "a: line": "plot 'a': must be a mapping, not str 'line'",
     "a: {glyph: line}": "plot 'a', glyph: there is no such setting; known are color, columns,",
     "DEFAULTS: {glyph: line}\na: {}": "plot 'DEFAULTS', glyph: there is no such setting",
-    "a: {glyph_kind: bar}": "plot 'a', glyph_kind: is 'bar', must be one of line, scatter, field, image",
+    "a: {glyph_kind: bar}": "plot 'a', glyph_kind: is 'bar', must be one of line, scatter, field, image, states",
     "a: {glyph_kind: [line]}": "plot 'a', glyph_kind: is ['line'], must be one of line,",
     "a: {glyph_kwargs: 3}": "plot 'a', glyph_kwargs: must be a mapping, not int '3'",
     "a: {glyph_kwargs: {line_width: thick}}": "plot 'a', glyph_kwargs.line_width: is 'thick', must be a number above 0",

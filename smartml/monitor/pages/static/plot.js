@@ -54,6 +54,28 @@ function legible(color) {
   return `rgb(${parts.map((part) => Math.round(part + (towards - part) * share)).join(",")})`;
 }
 
+/** Return the labels without what all begin with, up to a slash: the name of the run, mostly. */
+function withoutCommon(labels) {
+  const [first = ""] = labels;
+  let common = labels.length > 1 ? first.length : 0;
+  for (const label of labels) {
+    while (!label.startsWith(first.slice(0, common))) common -= 1;
+  }
+  const start = first.lastIndexOf("/", common - 1) + 1;
+  return labels.map((label) => (label.length > start ? label.slice(start) : label));
+}
+
+/** Return a time in seconds as text, as exact as neighbours in such a distance need. */
+function timeText(seconds, step) {
+  const digits = Math.min(3, Math.max(0, Math.ceil(-Math.log10(step) - 1e-9)));
+  const exact = Math.round(seconds * 10 ** digits) / 10 ** digits;
+  const time = new Date(exact * 1000);
+  const two = (number) => String(number).padStart(2, "0");
+  if (step >= 86400) return `${time.getFullYear()}-${two(time.getMonth() + 1)}-${two(time.getDate())}`;
+  const minutes = `${two(time.getHours())}:${two(time.getMinutes())}`;
+  return step >= 60 ? minutes : `${minutes}:${(exact % 60).toFixed(digits).padStart(digits ? digits + 3 : 2, "0")}`;
+}
+
 function rounded(value, span) {
   const digits = Math.max(1, Math.min(15, Math.ceil(Math.log10(Math.abs(value) / span || 1)) + 4));
   return String(Number(value.toPrecision(digits)));
@@ -118,7 +140,12 @@ class Plot {
 
   chartOptions(width, height) {
     const { figure, log } = this.config;
-    const scale = (axis, isLog) => ({ time: false, auto: false, distr: isLog ? 3 : 1, range: () => this.view[axis] });
+    const scale = (axis, isLog) => ({
+      time: this.isTime(axis),
+      auto: false,
+      distr: isLog ? 3 : 1,
+      range: () => this.view[axis],
+    });
     this.view = { x: log[0] ? [1, 10] : [0, 1], y: log[1] ? [1, 10] : [0, 1] };
     return {
       mode: 2,
@@ -144,10 +171,30 @@ class Plot {
     };
   }
 
+  isTime(axis) {
+    const index = axis === "x" ? 0 : 1;
+    return this.config.figure[`${axis}_axis_type`] === "datetime" && !this.config.log[index];
+  }
+
   axis(name, given = {}, label = undefined) {
     const color = (chosen) => () => chosen || getComputedStyle(this.root).getPropertyValue("--ink").trim();
     const grid = () => getComputedStyle(this.root).getPropertyValue("--grid").trim();
     const text = given.axis_label || label;
+    const numbers = {
+      values: (chart, splits) =>
+        splits.map((value) => (value === null ? null : this.tick(value, splits, chart.scales[name].distr === 3))),
+    };
+    const times = {
+      values: (chart, splits) => splits.map((value) => timeText(value, splits.length > 1 ? splits[1] - splits[0] : 60)),
+      space: 90,
+    };
+    const rows = {
+      splits: () => this.traces().map((_, row) => row),
+      values: () => withoutCommon(this.traces().map((trace) => trace.label)),
+      grid: { show: false },
+      ticks: { show: false },
+    };
+    const isRows = this.config.glyph === "states" && name === "y";
     return {
       scale: name,
       side: name === "x" ? 2 : 3,
@@ -160,7 +207,7 @@ class Plot {
       grid: { stroke: grid, width: 1 },
       ticks: { stroke: grid, width: 1 },
       size: name === "x" ? 28 : (chart, values) => this.axisWidth(chart, values, given),
-      values: (chart, splits) => splits.map((value) => (value === null ? null : this.tick(value, splits, chart.scales[name].distr === 3))),
+      ...(isRows ? rows : this.isTime(name) ? times : numbers),
     };
   }
 
@@ -183,6 +230,10 @@ class Plot {
     const digits = Math.ceil(Math.log10(size / step) - 1e-9);
     if (digits > 4) return String(Number(value.toPrecision(15)));
     return value.toExponential(digits).replace(/(\.\d*?)0+e/, "$1e").replace(".e", "e").replace("e+", "e");
+  }
+
+  traces() {
+    return (this.picture && this.picture.traces) || [];
   }
 
   resize() {
@@ -262,10 +313,10 @@ class Plot {
     } else {
       const toX = this.projection(chart, "x", picture.origin[0]);
       const toY = this.projection(chart, "y", picture.origin[1]);
-      const drawOne = this.config.glyph === "line" ? this.drawLine : this.drawPoints;
-      for (const trace of picture.traces) {
-        if (!this.hidden.has(trace.label)) drawOne.call(this, chart, trace, toX, toY);
-      }
+      const drawOne = { line: this.drawLine, scatter: this.drawPoints, states: this.drawStates }[this.config.glyph];
+      picture.traces.forEach((trace, row) => {
+        if (!this.hidden.has(trace.label)) drawOne.call(this, chart, trace, toX, toY, row);
+      });
     }
     ctx.restore();
   }
@@ -305,6 +356,35 @@ class Plot {
       }
     }
     ctx.stroke();
+  }
+
+  drawStates({ ctx, bbox }, trace, toX, toY, row) {
+    const ratio = devicePixelRatio;
+    const [originX, originY] = this.picture.origin;
+    const middle = toY(row - originY);
+    const height = Math.min(22 * ratio, Math.abs(toY(1) - toY(0)) * 0.7);
+    const edge = toX(this.picture.x[1] - originX);
+    ctx.font = `${11 * ratio}px ${FONT}`;
+    ctx.textBaseline = "middle";
+    ctx.textAlign = "left";
+    trace.x.forEach((x, i) => {
+      const left = Math.max(bbox.left, toX(x));
+      const right = i + 1 < trace.x.length ? toX(trace.x[i + 1]) : Math.max(edge, left + 3 * ratio);
+      const { label, color } = this.state(trace.y[i] + originY);
+      ctx.fillStyle = color;
+      ctx.fillRect(left, middle - height / 2, right - left, height);
+      if (ctx.measureText(label).width + 8 * ratio < right - left && height > 10 * ratio) {
+        ctx.fillStyle = "#fff";
+        ctx.fillText(label, left + 4 * ratio, middle);
+      }
+    });
+  }
+
+  /** Return name and colour of a state by its number. */
+  state(number) {
+    const { labels = [], colors = [] } = this.config.options;
+    const at = Math.round(number);
+    return { label: labels[at] ?? String(at), color: colors[at] ?? "#667080" };
   }
 
   drawPoints({ ctx, bbox }, trace, toX, toY) {
@@ -366,6 +446,9 @@ class Plot {
     if (isNamed) {
       ctx.globalAlpha = 1;
       ctx.font = `${12 * devicePixelRatio}px ${FONT}`;
+      ctx.textAlign = "left";
+      ctx.textBaseline = "alphabetic";
+      ctx.setLineDash([]);
       ctx.lineWidth = 3 * devicePixelRatio;
       ctx.strokeStyle = "#000c";
       ctx.fillStyle = "#fff";
@@ -398,15 +481,19 @@ class Plot {
   }
 
   addEntries(traces) {
+    // States are named where they are.
+    if (this.config.glyph === "states") return;
     // Groups of one label share an entry.
     const byLabel = new Map(traces.map((trace) => [trace.label, trace]).reverse());
     const entries = [...byLabel.values()].reverse();
-    for (const trace of entries.slice(0, LONGEST_LEGEND)) {
+    const names = withoutCommon(entries.map((trace) => trace.label));
+    entries.slice(0, LONGEST_LEGEND).forEach((trace, i) => {
       const entry = element("button", "entry");
       entry.type = "button";
       const swatch = element("span", "swatch");
       swatch.style.background = trace.paintColor();
-      entry.append(swatch, element("span", "", trace.label));
+      entry.append(swatch, element("span", "", names[i]));
+      entry.title = trace.label;
       entry.setAttribute("aria-pressed", String(!this.hidden.has(trace.label)));
       entry.addEventListener("click", () => {
         if (!this.hidden.delete(trace.label)) this.hidden.add(trace.label);
@@ -414,7 +501,7 @@ class Plot {
         this.chart.redraw(false);
       });
       this.legend.append(entry);
-    }
+    });
     if (entries.length > LONGEST_LEGEND) {
       this.legend.append(element("span", "", `and ${entries.length - LONGEST_LEGEND} more`));
     }
@@ -470,7 +557,7 @@ class Plot {
     const across = (event.clientX - left) / width;
     const up = 1 - (event.clientY - top) / height;
     // A line is looked at along x; with the shift key, and in clouds and fields, both ways.
-    const both = event.shiftKey || this.config.glyph !== "line";
+    const both = event.shiftKey || ["scatter", "field"].includes(this.config.glyph);
     this.choose(this.stretched("x", across, across, factor), both ? this.stretched("y", up, up, factor) : this.chosen.y);
   }
 
@@ -547,6 +634,10 @@ class Plot {
       this.readout.textContent = this.cellAt(chart.posToVal(left, "x"), chart.posToVal(top, "y"));
       return;
     }
+    if (this.config.glyph === "states") {
+      this.readout.textContent = this.stateAt(chart.posToVal(left, "x"), Math.round(chart.posToVal(top, "y")));
+      return;
+    }
     const toX = this.projection(chart, "x", picture.origin[0]);
     const toY = this.projection(chart, "y", picture.origin[1]);
     const across = left * devicePixelRatio + chart.bbox.left;
@@ -563,10 +654,25 @@ class Plot {
     this.readout.textContent = nearest ? this.pointText(...nearest) : "";
   }
 
+  stateAt(x, row) {
+    const trace = this.traces()[row];
+    if (!trace) return "";
+    const { origin } = this.picture;
+    const since = trace.x.findLastIndex((value) => value + origin[0] <= x);
+    if (since < 0) return trace.label;
+    const { label } = this.state(trace.y[since] + origin[1]);
+    return `${trace.label}: ${label} since ${this.written("x", trace.x[since] + origin[0])}`;
+  }
+
+  written(axis, value) {
+    if (this.isTime(axis)) return `${timeText(value, 86400)} ${timeText(value, 1)}`;
+    return rounded(value, this.view[axis][1] - this.view[axis][0]);
+  }
+
   pointText(trace, i) {
     const { origin } = this.picture;
-    const x = rounded(trace.x[i] + origin[0], this.view.x[1] - this.view.x[0]);
-    const y = rounded(trace.y[i] + origin[1], this.view.y[1] - this.view.y[0]);
+    const x = this.written("x", trace.x[i] + origin[0]);
+    const y = this.written("y", trace.y[i] + origin[1]);
     return `${trace.label}: ${x}, ${y}`;
   }
 
