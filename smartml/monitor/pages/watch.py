@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from smartml.errors import MonitorError
+from smartml.errors import MonitorError, RecordsFormatError
 from smartml.monitor.access import ADDRESS_VARIABLE, Access, is_address
 from smartml.monitor.pages.schema import PlotSchema, load_schema
 from smartml.monitor.records import Records
@@ -33,13 +33,10 @@ def find_records(experiment: str | os.PathLike[str] | None = None, access: Acces
     if not folder.is_dir():
         raise MonitorError(f"there is no folder {folder}: name that of an experiment, or host:port of a record server")
     inner = folder / _RECORDS_FOLDER
-    if inner.is_dir():
-        return open_records(inner)
-    records = open_records(folder)
-    if not records.scopes():
-        records.close()
+    try:
+        return open_records(inner if inner.is_dir() else folder)
+    except RecordsFormatError as error:
         raise MonitorError(
             f"there are no records of an experiment in {folder.resolve()}: start it with monitor=True, or name "
             "its folder"
-        )
-    return records
+        ) from error
