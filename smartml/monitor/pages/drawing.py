@@ -29,6 +29,8 @@ Span = tuple[float, float]
 _MARGIN = {Glyph.LINE: 0.5, Glyph.STATES: 0.5, Glyph.SCATTER: 0.2}
 # Of the extent of the data, left free around it.
 _PADDING = 0.05
+# Of the time before, shown of the last state.
+_LAST_STATE = 0.08
 # Data beyond lie outside of every axis: half as much again must still be a number.
 _SMALLEST, _LARGEST = 1e-300, 1e300
 # A field with more cells across, or up, than this is averaged.
@@ -291,7 +293,11 @@ class Plot:
             for (scope, _, _), group in collection.groups.items()
             if x in group.columns and scope.partition("/")[0] in runs
         ]
-        x = picture.x if wish.x or not same else (picture.x[0], max(picture.x[1], _union(same)[1]))
+        x = picture.x
+        if same and not wish.x:
+            end = max(x[1], _union(same)[1])
+            # With room for the name of a state that has just begun.
+            x = x[0], end + (end - x[0]) * _LAST_STATE
         return replace(picture, x=x, y=(-0.5, max(len(members), 1) - 0.5))
 
     def _draw_fields(self, members: list[_Member], slider: Slider | None, wish: Wish) -> Picture:

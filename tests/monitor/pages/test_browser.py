@@ -381,3 +381,25 @@ def test_a_mistake_in_an_address_is_a_page_to_read(window, pages):
 
     assert texts(window, "h1") == ["400"]
     assert "rows names the plot '<b>nothing', which the schema has not" in texts(window, "p")[0]
+
+
+def test_states_are_bars_in_their_colours(window, server, serve):
+    schema = (
+        "states: {glyph_kind: states, columns: [x, y], figure_kwargs: {x_axis_type: datetime},"
+        ' glyph_kwargs: {labels: [waits, runs], colors: ["#00ff00", "#ff0000"]}}'
+    )
+    with DataLogger("run", grpc_uri=server.address) as log:
+        log.write("first", x=[1.8e9, 1.8e9 + 25], y=[0, 1])
+        log.write("second", x=[1.8e9, 1.8e9 + 50], y=[1, 1])
+    window.get(serve(server.address, schema).address + "/?rows=states")
+    drawn(window, 4)
+
+    picture = pixels(window)
+    waits, runs = count(picture, (0, 255, 0)), count(picture, RED)
+    # Half of the first row, then the rest of it and the whole second one, with a little of what follows.
+    assert waits > 1000
+    assert 2 * waits < runs < 4 * waits
+
+    over = window.find_element(By.CSS_SELECTOR, ".u-over")
+    ActionChains(window).move_to_element_with_offset(over, -300, over.size["height"] // 4).perform()
+    wait_until(lambda: texts(window, ".readout")[0].startswith("run-first-0: waits since 20"))

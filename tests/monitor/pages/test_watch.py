@@ -106,7 +106,7 @@ def test_the_last_state_lasts_until_the_latest_point_of_the_run(server):
 
     shown = drawn(read(find_records(server.address)), "states")
 
-    assert shown.x == (99.5, 160)
+    assert shown.x == (99.5, pytest.approx(160 + 0.08 * 60.5))
     assert shown.y == (-0.5, 0.5)
 
 
