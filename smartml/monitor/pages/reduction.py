@@ -27,7 +27,7 @@ BLOCK = 256
 # From so many points in view on, blocks save time.
 _MANY = 100_000
 # So few points of a scatter are drawn one by one.
-_FEW = 5_000
+_FEW = 20_000
 # So many points are put into cells at a time.
 _PART = 1 << 16
 # As much of a line that goes to and fro is drawn: it has no order that columns of pixels could use.

@@ -98,6 +98,12 @@ class PageServer:
             )
         if not refresh_s >= 0:
             raise ArgumentValueError(f"refresh_s is {refresh_s}: it must be 0 or more")
+        if host not in _LOCAL_NAMES:
+            logger.warning(
+                "everybody who reaches %s can read these pages, without a password: on 127.0.0.1, with a forwarded "
+                "port (ssh -L), only you can",
+                host,
+            )
         self._schema = schema
         self._host = host
         self._port = port

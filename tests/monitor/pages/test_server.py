@@ -413,3 +413,12 @@ def test_missing_scripts_are_one_sentence_that_says_what_to_run(server, tmp_path
             PageServer(open_records(server.address), FixedSchema(load_schema("a: {}")))
     finally:
         kept.rename(assets.FOLDER)
+
+
+def test_pages_that_others_can_reach_are_warned_of_and_open_by_number(server, serve, caplog):
+    pages = serve(server.address, SCHEMA, host="0.0.0.0")
+
+    assert "everybody who reaches 0.0.0.0 can read these pages" in caplog.text
+    pages.address = pages.address.replace("0.0.0.0", "127.0.0.1")
+    assert pages.get("/", Host="192.0.2.7:8888")[0] == 200
+    assert pages.get("/", Host="evil.example")[0] == 403

@@ -13,6 +13,8 @@ const DASHES = { dashed: [6, 4], dotted: [2, 4], dotdash: [2, 4, 6, 4], dashdot:
 // Of a line, stroked as one path. Browsers without a GPU need ten times as long for one path of thousands of points that
 // go up and down as for many short ones.
 const LONGEST_PIECE = 32;
+// Circles filled as one path, for the same reason.
+const MOST_CIRCLES = 64;
 const FONT = "system-ui, sans-serif";
 
 const darkness = matchMedia("(prefers-color-scheme: dark)");
@@ -397,6 +399,7 @@ class Plot {
     // Corners of so small a square nobody sees, and it is drawn much faster.
     const isSquare = options.marker === "square" || radius < 2;
     ctx.beginPath();
+    let circles = 0;
     for (let i = 0; i < x.length; i++) {
       const across = toX(x[i]);
       const up = toY(y[i]);
@@ -406,6 +409,11 @@ class Plot {
       } else {
         ctx.moveTo(across + radius, up);
         ctx.arc(across, up, radius, 0, 2 * Math.PI);
+        circles += 1;
+        if (circles % MOST_CIRCLES === 0) {
+          ctx.fill();
+          ctx.beginPath();
+        }
       }
     }
     if (!isSquare) ctx.fill();
