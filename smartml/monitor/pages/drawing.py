@@ -312,7 +312,12 @@ class Plot:
         options = self.schema.glyph_options
         finite = [each.values[np.isfinite(each.values)] for each in fields]
         low, high = _union((float(part.min()), float(part.max())) for part in finite if len(part))
-        limits = options.get("low", low if low <= high else 0.0), options.get("high", high if low <= high else 1.0)
+        if low > high:
+            low, high = 0.0, 1.0
+        if "center" in options:
+            reach = max(high - options["center"], options["center"] - low)
+            low, high = options["center"] - reach, options["center"] + reach
+        limits = float(options.get("low", low)), float(options.get("high", high))
         return Picture(
             wish.x or _outer([each.x for each in fields]),
             wish.y or _outer([each.y for each in fields]),

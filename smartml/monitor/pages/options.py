@@ -65,8 +65,9 @@ _SCATTER = {
     "radius": POSITIVE,
     "size": POSITIVE,
 }
-# Bokeh has no field: these are settings of its colour mappers, and where row 0 is drawn.
-_FIELD = {"alpha": SHARE, "high": NUMBER, "low": NUMBER, "origin": one_of("lower", "upper")}
+# Bokeh has no field: these are settings of its colour mappers, the value in the middle of the colours, and where row 0
+# is drawn.
+_FIELD = {"alpha": SHARE, "center": NUMBER, "high": NUMBER, "low": NUMBER, "origin": one_of("lower", "upper")}
 # Bokeh has no states, either: names and colours of the numbers 0, 1, ...
 _STATES = {
     "colors": Kind("a list of colours", _is_list_of(COLOR.fits)),

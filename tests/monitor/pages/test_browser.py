@@ -274,6 +274,43 @@ def test_a_slider_chooses_points(window, pages, log):
     assert count(pixels(window)[middle - 30 : middle + 30], RED) > 100
 
 
+def test_a_slider_stays_where_it_is_when_the_page_server_is_restarted(window, server, log, serve):
+    pages = serve(server.address, SCHEMA)
+    for t in range(3):
+        log.write("cloud", x=[0, 1], y=[0.0, 1.0], t=t)
+    window.get(pages.address + "/?rows=cloud")
+    drawn(window, 6)
+    window.find_element(By.CSS_SELECTOR, "input[type=range]").send_keys("\ue011\ue014")  # Home, right
+    wait_until(lambda: texts(window, ".slider span") == ["t = 1"])
+    window.expected = ("ERR_CONNECTION_REFUSED",)
+
+    pages.stop()
+    wait_until(lambda: "page server" in texts(window, ".banner")[0])
+    log.write("cloud", x=[0, 1], y=[0.0, 1.0], t=3)
+    log.flush()
+    serve(server.address, SCHEMA, port=int(pages.address.rpartition(":")[2]))
+
+    drawn(window, 8)
+    assert texts(window, ".slider span") == ["t = 1"]
+
+
+@pytest.mark.parametrize("turn", [-1, 1])
+def test_no_wheel_turns_an_axis_out_of_the_numbers(window, pages, log, turn):
+    log.write("loss", x=[1, 10, 100], y=[1.0, 0.1, 10.0])
+    window.get(pages.address + "/?rows=loss&axes=xylog")
+    drawn(window, 3)
+
+    over = window.find_element(By.CSS_SELECTOR, ".u-over")
+    script = TURN_THE_WHEEL.replace("-1", str(turn)).replace("bubbles", "shiftKey: true, bubbles")
+    window.execute_script(f"for (let i = 0; i < 5000; i++) {{ {script} }}", over, over.location["x"] + 300)
+    settled(window)
+
+    assert all(0 < low < high < 1e301 for low, high in view(window))
+    assert not window.find_element(By.CSS_SELECTOR, ".banner").is_displayed()
+    ActionChains(window).double_click(over).perform()
+    wait_until(lambda: view(window)[0] == [1, 100])
+
+
 def test_a_field_is_a_map_of_heat(window, pages, log):
     values = np.zeros((4, 6))
     values[3, 0], values[0, 5] = 1, -1

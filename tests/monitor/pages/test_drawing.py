@@ -209,6 +209,16 @@ def test_fields_of_several_names_stand_side_by_side_with_one_scale():
     assert drawn.x == (first.x[0], second.x[1])
 
 
+@pytest.mark.parametrize(
+    ("options", "limits"),
+    [("{}", (-1, 3)), ("{center: 0}", (-3, 3)), ("{low: 0}", (0, 3)), ("{center: 0, low: -9, high: 9}", (-9, 9))],
+)
+def test_the_colours_of_a_field_reach_over_its_values_unless_told(options, limits):
+    there = collection(block("s", "u", value=[-1.0, np.nan, 3.0]))
+
+    assert plot(f"{{glyph_kind: field, glyph_kwargs: {options}}}").draw(there, WISH).limits == limits
+
+
 def test_a_field_larger_than_any_screen_is_averaged():
     values = np.tile([0.0, 2.0], 3000)
 

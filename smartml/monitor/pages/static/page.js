@@ -67,7 +67,7 @@ class Page {
       this.asked.clear();
       this.wishes.clear();
       this.send({ visible: !document.hidden });
-      this.plots.forEach((plot) => plot.request());
+      this.plots.forEach((plot) => plot.resume());
     });
     this.socket.addEventListener("message", ({ data }) => this.receive(data));
     this.socket.addEventListener("close", ({ code, reason }) => this.onClose(code, reason));

@@ -67,6 +67,44 @@ function withoutCommon(labels) {
   return labels.map((label) => (label.length > start ? label.slice(start) : label));
 }
 
+/** Return about so many round numbers between two, each with the distance to the next. */
+function linearTicks(low, high, count) {
+  const rough = (high - low) / count;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough * (1 - 1e-9));
+  const first = Math.ceil(low / step);
+  const ticks = [];
+  for (let i = 0; i <= 2 * count && (first + i) * step <= high; i++) ticks.push({ value: (first + i) * step, step });
+  return ticks;
+}
+
+/** Return powers of ten, and where there is room numbers between them; those without a step have no text. */
+function logTicks(low, high, count) {
+  const decades = Math.log10(high) - Math.log10(low);
+  if (decades < 0.7) return linearTicks(low, high, count);
+  const every = Math.ceil(decades / count);
+  const named = decades < 1.5 ? [1, 2, 3, 5, 7] : decades < count / 2.5 ? [1, 2, 5] : [1];
+  const ticks = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++) {
+    if (power % every) continue;
+    for (const factor of decades < 2 * count && every === 1 ? [1, 2, 3, 4, 5, 6, 7, 8, 9] : [1]) {
+      const value = Number(`${factor}e${power}`);
+      if (value >= low && value <= high) ticks.push({ value, step: named.includes(factor) && value });
+    }
+  }
+  return ticks;
+}
+
+/** Return a number as text, as exact as neighbours in such a distance need. */
+function numberText(value, step) {
+  const size = Math.abs(value);
+  if (size < step / 2) return "0";
+  const digits = Math.max(0, Math.ceil(Math.log10(size / step) - 1e-9));
+  // Times of day, in seconds, are large and close together; powers of ten are large and far apart.
+  if ((size >= 1e-4 && size < 1e6) || digits > 4) return String(Number(value.toPrecision(Math.min(15, digits + 2))));
+  return value.toExponential(digits).replace(/(\.\d*?)0+e/, "$1e").replace(".e", "e").replace("e+", "e");
+}
+
 /** Return a time in seconds as text, as exact as neighbours in such a distance need. */
 function timeText(seconds, step) {
   const digits = Math.min(3, Math.max(0, Math.ceil(-Math.log10(step) - 1e-9)));
@@ -182,9 +220,19 @@ class Plot {
     const color = (chosen) => () => chosen || getComputedStyle(this.root).getPropertyValue("--ink").trim();
     const grid = () => getComputedStyle(this.root).getPropertyValue("--grid").trim();
     const text = given.axis_label || label;
+    const room = name === "x" ? 80 : 36;
+    // uPlot's own do not end where numbers are very large or small.
+    const ticksOf = (chart, low, high) => {
+      const { width, height } = chart.over.getBoundingClientRect();
+      const count = Math.max(2, (name === "x" ? width : height) / room);
+      return chart.scales[name].distr === 3 ? logTicks(low, high, count) : linearTicks(low, high, count);
+    };
     const numbers = {
-      values: (chart, splits) =>
-        splits.map((value) => (value === null ? null : this.tick(value, splits, chart.scales[name].distr === 3))),
+      // Any distance that uPlot accepts: it draws an axis only where it has found one itself, up to values of 1e17.
+      incrs: (chart, axis, low, high) => [Math.max(5, high - low)],
+      splits: (chart, axis, low, high) => ticksOf(chart, low, high).map((tick) => tick.value),
+      values: (chart) => ticksOf(chart, ...this.view[name]).map(({ value, step }) => (step ? numberText(value, step) : "")),
+      filter: (chart, splits) => splits,
     };
     const times = {
       values: (chart, splits) => splits.map((value) => timeText(value, splits.length > 1 ? splits[1] - splits[0] : 60)),
@@ -221,19 +269,6 @@ class Plot {
     return Math.max(36, Math.ceil(longest * size * 0.62) + 14);
   }
 
-  tick(value, splits, isLog) {
-    const size = Math.abs(value);
-    // The end of a logarithmic axis is a number like any other: only round ones are written.
-    const leading = size / Math.pow(10, Math.floor(Math.log10(size) + 1e-9));
-    if (isLog && Math.abs(leading - Math.round(leading)) > 1e-6) return "";
-    // Times of day, in seconds, are large and close together; powers of ten are large and far apart.
-    if (value === 0 || (size >= 1e-4 && size < 1e6)) return String(Number(value.toPrecision(12)));
-    const step = splits.length > 1 ? Math.min(size, Math.abs(splits[1] - splits[0])) : size;
-    const digits = Math.ceil(Math.log10(size / step) - 1e-9);
-    if (digits > 4) return String(Number(value.toPrecision(15)));
-    return value.toExponential(digits).replace(/(\.\d*?)0+e/, "$1e").replace(".e", "e").replace("e+", "e");
-  }
-
   traces() {
     return (this.picture && this.picture.traces) || [];
   }
@@ -251,6 +286,13 @@ class Plot {
     const wish = { width, height, x: this.chosen.x, y: this.chosen.y };
     if (this.position !== undefined) wish.position = this.position;
     this.ask(wish);
+  }
+
+  /** Say it again, to a server that knows nothing of this page. */
+  resume() {
+    const { slider } = this.picture || {};
+    if (slider && slider.position < slider.count - 1) this.position = slider.position;
+    this.request();
   }
 
   /** Take what the server sent, and draw it. */
@@ -621,8 +663,14 @@ class Plot {
 
   /** Look at another part: at once with the points that are here, then with those that belong to it. */
   choose(x, y) {
-    const isNarrow = (span) => span && !(span[1] - span[0] > Math.abs(span[0]) * 1e-13 && Number.isFinite(span[1] - span[0]));
-    if (isNarrow(x) || isNarrow(y)) return;
+    const { log } = this.config;
+    // Neither narrower than numbers are exact, nor wider than they reach.
+    const isShown = (span, isLog) => {
+      if (!span) return true;
+      const width = span[1] - span[0];
+      return width > Math.abs(span[0]) * 1e-13 && width < 1e300 && (!isLog || span[0] > 1e-300);
+    };
+    if (!isShown(x, log[0]) || !isShown(y, log[1])) return;
     this.chosen = { x, y };
     this.setView(x || this.view.x, y || this.view.y);
     this.request();
