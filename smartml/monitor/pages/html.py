@@ -12,7 +12,7 @@ from smartml.monitor.pages.schema import PlotSchema
 
 STATIC = Path(__file__).parent / "static"
 # In the order in which they must be run.
-SCRIPTS = ("uplot/uPlot.js", "plot.js", "page.js")
+SCRIPTS = ("uplot/uPlot.js", "texts.js", "plot.js", "page.js")
 STYLES = ("uplot/uPlot.css", "page.css")
 # Scopes, and names of each, on the page of contents.
 _MOST_LISTED = 200
