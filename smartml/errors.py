@@ -36,6 +36,12 @@ SmartMLError
 │   ├── RecordsInUseError                 another process writes to the store: ask that one, or stop it
 │   ├── SchemaError (ValueError)          a file that says how plots are drawn is wrong: fix what it names
 │   └── AssetsError                       the scripts of live pages are missing, or not the published ones: fetch them
+├── StreamingError                        samples over WebSocket
+│   ├── StreamingConnectionError (ConnectionError)  no server there, or it went away: start it, retry
+│   │   └── StreamingTimeoutError (TimeoutError)    nothing came in time: allow more time, or look at the other side
+│   ├── StreamingRefusedError             the server does not want this client: fix version, token or address
+│   ├── MessageError (ValueError)         a message is none of the protocol, or too large: fix the other side
+│   └── SampleFormatError (ValueError)    a sample is not what was announced: fix the sample, or the announcement
 └── ExperimentError                       what an experiment describes and starts
     ├── LaunchError                       a program could not be started: fix the command
     │   ├── ProgramNotFoundError (FileNotFoundError)  no such program: fix its name, or the PATH
@@ -202,6 +208,30 @@ class SchemaError(MonitorError, ValueError):
 
 class AssetsError(MonitorError):
     """A script that live pages need is not installed, cannot be fetched, or is not the published one."""
+
+
+class StreamingError(SmartMLError):
+    """Samples cannot be served or received over WebSocket; the message names the server."""
+
+
+class StreamingConnectionError(StreamingError, ConnectionError):
+    """No streaming server answers at the address, or the connection broke and did not come back."""
+
+
+class StreamingTimeoutError(StreamingConnectionError, TimeoutError):
+    """The other side of a streaming connection did not answer, or no samples came, in the time allowed."""
+
+
+class StreamingRefusedError(StreamingError):
+    """A streaming server refused the client: another version, no valid token, a foreign origin."""
+
+
+class MessageError(StreamingError, ValueError):
+    """A message is not one of the streaming protocol; the text names message and field."""
+
+
+class SampleFormatError(StreamingError, ValueError):
+    """A sample, or one value in it, is not what the info of the stream announces."""
 
 
 class ExperimentError(SmartMLError):

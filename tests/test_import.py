@@ -25,6 +25,8 @@ OPTIONAL = [
         "tqdm",
         "numba",
         "websockets",
+        "pybase64",
+        "PIL",
         "pydantic",
         "tokenizers",
         "sklearn",
@@ -71,6 +73,7 @@ def run(code):
         "smartml.experiment",
         "smartml.monitor",
         "smartml.monitor.pages",
+        "smartml.streaming",
         "smartml.cli",
     ],
 )
@@ -79,7 +82,7 @@ def test_importing_asks_for_no_optional_package(module):
     assert run(f"import {module}; print(*tried)") == [""]
 
 
-@pytest.mark.parametrize("module", ["smartml", "smartml.pipeline"])
+@pytest.mark.parametrize("module", ["smartml", "smartml.pipeline", "smartml.streaming"])
 def test_what_takes_long_to_import_is_left_until_it_is_used(module):
     slow = ("numpy", "redis", "rich", "psutil", "asyncio", "multiprocessing")
     assert run(f"import sys, {module}; print(*(name for name in {slow} if name in sys.modules))") == [""]
@@ -120,6 +123,19 @@ except MissingDependencyError as error:
     [line] = run(code)
     assert f"needs the package '{module}'" in line
     assert f'pip install "smartml[{extra}]"' in line
+
+
+@pytest.mark.parametrize(("name", "package"), [("Sample", "pybase64")])
+def test_streaming_without_its_packages_names_the_extra(name, package):
+    code = f"""
+from smartml.errors import MissingDependencyError
+import smartml.streaming
+try:
+    smartml.streaming.{name}
+except MissingDependencyError as error:
+    print(error)
+"""
+    assert run(code) == [f"smartml.streaming needs the package '{package}': pip install \"smartml[streaming]\""]
 
 
 @pytest.mark.parametrize("name", ["SplitByRank", "SplitByWorker", "TorchIterable"])

@@ -37,14 +37,8 @@ def is_there(package, name):
 
 
 def test_the_rooms_are_found():
-    assert {
-        "smartml",
-        "smartml.experiment",
-        "smartml.feeds",
-        "smartml.monitor",
-        "smartml.pipeline",
-        "smartml.store",
-    } <= set(packages())
+    rooms = {"experiment", "feeds", "monitor", "pipeline", "store", "streaming"}
+    assert {"smartml", *(f"smartml.{room}" for room in rooms)} <= set(packages())
 
 
 @pytest.mark.parametrize("name", packages())

@@ -1,0 +1,137 @@
+"""Data messages as bytes: JSON, whose long texts are read where they lie, and the binary extension.
+
+A message of the binary extension, integers little endian:
+
+    4 bytes      magic `SMB1` (the digit is the version; JSON begins otherwise)
+    4 bytes      length of the head
+    the head     JSON, filled up with spaces: a data message with `sizes` beside the rest, and in the place of each
+                 array the mark "\\u0001N": tensor N of this message
+    N tensors    values of `smartml.tensors`, of these sizes, each filled up to a multiple of 8
+
+Head and tensors begin at multiples of 8.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from smartml.errors import MessageError
+from smartml.streaming.protocol import Data, Reply, parse_reply, read_reply
+from smartml.streaming.samples import EncodedSample
+
+MAGIC = b"SMB1"
+_HEAD = struct.Struct("<4sI")
+_ALIGNMENT = 8
+# Texts longer than this are not copied out of JSON, unless so many times as many are shorter.
+_LONG_TEXT = 1024
+_MANY_SHORT_TEXTS = 50
+# The mark of `samples.py` in JSON, where control characters are always escaped.
+_ESCAPED_MARK = b"\\u0001"
+_BACKSLASH = ord("\\")
+
+
+def render_binary(samples: Iterable[EncodedSample], position: int | None) -> bytes:
+    """Return a data message of the binary extension."""
+    payload: list[bytes] = []
+    sizes: list[int] = []
+    parts: list[Any] = []
+    for sample in samples:
+        payload.append(sample.marked(len(sizes)))
+        for array, end in sample.tensors:
+            size = array.nbytes + len(end)
+            sizes.append(size)
+            parts += (array, end + bytes(-size % _ALIGNMENT))
+    told = b"" if position is None else b', "position": %d' % position
+    head = b'{"type": "data", "sizes": %b%b, "payload": [%b]}' % (
+        json.dumps(sizes).encode(),
+        told,
+        b", ".join(payload),
+    )
+    head += b" " * (-len(head) % _ALIGNMENT)
+    return b"".join((_HEAD.pack(MAGIC, len(head)), head, *parts))
+
+
+def parse_answer(raw: bytes) -> Reply:
+    """Read what a server sent, in JSON or binary; raises MessageError that names message and field."""
+    if raw.startswith(MAGIC):
+        return _parse_binary(raw)
+    lifted = _lifted(raw)
+    if lifted is None:
+        return parse_reply(raw)
+    small, blobs = lifted
+    reply = parse_reply(small)
+    if isinstance(reply, Data):
+        return Data(reply.samples, reply.is_end, reply.position, blobs)
+    # Nothing else has long texts of which anything depends, but some are shown.
+    return parse_reply(raw)
+
+
+def _lifted(raw: bytes) -> tuple[bytes, list[memoryview]] | None:
+    """Put a mark in the place of each long text; None where that is of no use, or not possible."""
+    if len(raw) < _LONG_TEXT:
+        return None
+    view = memoryview(raw)
+    # What is left between the long texts.
+    parts: list[bytes] = []
+    blobs: list[memoryview] = []
+    done = begin = short = 0
+    while (begin := raw.find(b'"', begin)) >= 0:
+        end = _end_of_text(raw, begin)
+        if end < 0:
+            # No JSON: the reader of it says so.
+            return None
+        if end - begin > _LONG_TEXT and raw.find(b"\\", begin, end) < 0:
+            parts.append(raw[done:begin])
+            blobs.append(view[begin + 1 : end])
+            done = end + 1
+        else:
+            short += 1
+            if short > _MANY_SHORT_TEXTS * (len(blobs) + 1):
+                # JSON's own reader makes shorter work of them.
+                return None
+        begin = end + 1
+    if any(_ESCAPED_MARK in part for part in (*parts, raw[done:])):
+        return None
+    marks = [b'"%b%d"' % (_ESCAPED_MARK, number) for number in range(len(blobs))]
+    return b"".join((*itertools.chain.from_iterable(zip(parts, marks, strict=True)), raw[done:])), blobs
+
+
+def _end_of_text(raw: bytes, begin: int) -> int:
+    end = raw.find(b'"', begin + 1)
+    while end >= 0 and raw[end - 1] == _BACKSLASH:
+        backslashes = end - begin - 1 - len(raw[begin + 1 : end].rstrip(b"\\"))
+        if backslashes % 2 == 0:
+            break
+        end = raw.find(b'"', end + 1)
+    return end
+
+
+def _parse_binary(raw: bytes) -> Data:
+    try:
+        _, length = _HEAD.unpack_from(raw)
+        begin = _HEAD.size + length
+        content = json.loads(raw[_HEAD.size : begin])
+        sizes = content["sizes"]
+        ends = list(itertools.accumulate((size + -size % _ALIGNMENT for size in _checked(sizes)), initial=begin))
+        reply = read_reply(content)
+    except (ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
+        raise MessageError(f"a message of the binary extension is damaged: {error}") from error
+    if ends[-1] != len(raw) or begin > len(raw):
+        raise MessageError(
+            f"a message of the binary extension is cut off: its head tells {ends[-1]} bytes, there are {len(raw)}"
+        )
+    if not isinstance(reply, Data):
+        raise MessageError(f"a message of the binary extension holds data, not {type(reply).__name__}")
+    view = memoryview(raw)
+    blobs = [view[first : first + size] for first, size in zip(ends, sizes, strict=False)]
+    return Data(reply.samples, reply.is_end, reply.position, blobs, is_binary=True)
+
+
+def _checked(sizes: Sequence[Any]) -> Sequence[int]:
+    if not isinstance(sizes, list) or not all(type(size) is int and size >= 0 for size in sizes):
+        raise ValueError("its sizes are not numbers from 0 on")
+    return sizes
