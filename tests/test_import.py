@@ -75,6 +75,8 @@ def run(code):
         "smartml.monitor.pages",
         "smartml.streaming",
         "smartml.cli",
+        *("smartml", "smartml.store", "smartml.feeds", "smartml.pipeline", "smartml.experiment"),
+        *("smartml.streaming", "smartml.cli"),
     ],
 )
 def test_importing_asks_for_no_optional_package(module):
@@ -125,7 +127,7 @@ except MissingDependencyError as error:
     assert f'pip install "smartml[{extra}]"' in line
 
 
-@pytest.mark.parametrize(("name", "package"), [("Sample", "pybase64")])
+@pytest.mark.parametrize(("name", "package"), [("serve", "pybase64"), ("Sample", "pybase64")])
 def test_streaming_without_its_packages_names_the_extra(name, package):
     code = f"""
 from smartml.errors import MissingDependencyError

@@ -5,15 +5,35 @@ from typing import TYPE_CHECKING
 from smartml.lazy import lazy_names as _lazy_names
 
 if TYPE_CHECKING:
+    from smartml.streaming.access import Access
+    from smartml.streaming.positions import Extent
     from smartml.streaming.protocol import Feature, Info
     from smartml.streaming.samples import Sample
+    from smartml.streaming.server import Limits, StreamingServer, serve
+    from smartml.streaming.session import HeartbeatRule, Patience
 
-__all__ = ["Feature", "Info", "Sample"]
+__all__ = [
+    "Access",
+    "Extent",
+    "Feature",
+    "HeartbeatRule",
+    "Info",
+    "Limits",
+    "Patience",
+    "Sample",
+    "StreamingServer",
+    "serve",
+]
 
+# Most of these need websockets and numpy.
 __getattr__, __dir__ = _lazy_names(
     __name__,
     {
+        "smartml.streaming.access": ("Access",),
+        "smartml.streaming.positions": ("Extent",),
         "smartml.streaming.protocol": ("Feature", "Info"),
         "smartml.streaming.samples": ("Sample",),
+        "smartml.streaming.server": ("Limits", "StreamingServer", "serve"),
+        "smartml.streaming.session": ("HeartbeatRule", "Patience"),
     },
 )

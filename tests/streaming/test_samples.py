@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-pytest.importorskip("pybase64")
+pytest.importorskip("pybase64", reason="pip install pybase64")
 
 from smartml.errors import MessageError, SampleFormatError
 from smartml.streaming.data import MAGIC, parse_answer, render_binary

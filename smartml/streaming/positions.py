@@ -1,0 +1,453 @@
+"""Where clients stand in one stream that is read once: positions of their own, or parts of one that they share.
+
+A thread reads the source, as far as the fastest client asks and a little ahead, and numbers the samples from 0. The
+last ones, up to a number of bytes, are held; so clients read apart from each other, begin anew, and cost the source
+nothing. Who needs what is no longer held gets a pass of its own over the source, if that can be read again, or else
+goes on with the oldest that is held. So nobody waits for a slow client, and no memory grows with one.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from smartml.errors import StreamingError
+from smartml.streaming.samples import EncodedSample
+
+logger = logging.getLogger(__name__)
+
+_JOIN_TIMEOUT_S = 5.0
+
+
+class Readable(Protocol):
+    """One pass over a source."""
+
+    def items(self) -> Iterator[Any]:
+        """Give what the source holds, from the beginning."""
+
+    def stop(self) -> None:
+        """Wake what waits within, from another thread."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much of a stream is held, and read before anybody asks for it."""
+
+    window_bytes: int = 256 << 20
+    ahead: int = 256
+    # Not more than this is read before it is sent, however large the batch that is asked for.
+    ahead_bytes: int = 64 << 20
+
+
+class Window:
+    """The part of a stream that is held. Its reader is a thread of its own; any thread may look.
+
+    `encode` makes a sample of an item and its position. `on_change` is called, in the reader's thread, when what
+    somebody waited for has come, or nothing more will.
+    """
+
+    def __init__(
+        self,
+        open_source: Callable[[], Readable],
+        encode: Callable[[Any, int], EncodedSample],
+        extent: Extent,
+        on_change: Callable[[], object],
+        start: int = 0,
+    ) -> None:
+        self.lock = threading.RLock()
+        # Positions of the oldest sample that is held, and of the next that will be read.
+        self.first = self.end = start
+        self.is_ended = False
+        self.error: BaseException | None = None
+        self._open_source, self._encode, self._extent, self._on_change = open_source, encode, extent, on_change
+        self._start = start
+        # By position: the sample, and the bytes of all that came before it.
+        self._held: dict[int, tuple[EncodedSample, int]] = {}
+        self._bytes = 0
+        # Where the fastest client stands, and how far somebody wants to read.
+        self._fastest = self._demand = start
+        # When the end is here, somebody waits.
+        self._notify_at: int | None = None
+        self._room = threading.Condition(self.lock)
+        self._is_closed = False
+        self._source: Readable | None = None
+        self._reader = threading.Thread(target=self._read, name="smartml-streaming-reader", daemon=True)
+        self._reader.start()
+
+    def __getitem__(self, position: int) -> EncodedSample:
+        """Return a sample that is held. Called under the lock."""
+        return self._held[position][0]
+
+    @property
+    def held_bytes(self) -> int:
+        """About the bytes of what is held."""
+        with self.lock:
+            return self._bytes - self._bytes_before(self.first)
+
+    def _bytes_before(self, position: int) -> int:
+        return self._held[position][1] if position in self._held else self._bytes
+
+    def ask(self, position: int, demand: int, notify_at: int | None) -> None:
+        """Note that a client stands at a position and wants samples up to another. Called under the lock."""
+        self._fastest = max(self._fastest, min(position, self.end))
+        self._demand = max(self._demand, demand)
+        if notify_at is not None:
+            self._notify_at = notify_at if self._notify_at is None else min(notify_at, self._notify_at)
+        self._trim()
+        self._room.notify()
+
+    def _trim(self) -> None:
+        while self.first < self._fastest and self._bytes - self._bytes_before(self.first) > self._extent.window_bytes:
+            del self._held[self.first]
+            self.first += 1
+
+    def check(self) -> None:
+        """Raise StreamingError if the source failed. Called under the lock."""
+        if self.error is not None:
+            raise StreamingError(f"the source of the stream failed: {self.error}") from self.error
+
+    def stop(self) -> None:
+        """Let the reader end, without waiting for it."""
+        with self.lock:
+            self._is_closed = True
+            self._room.notify()
+            source = self._source
+        if source is not None:
+            source.stop()
+
+    def close(self) -> None:
+        """End the reader."""
+        self.stop()
+        self._reader.join(_JOIN_TIMEOUT_S)
+        if self._reader.is_alive():
+            logger.warning("the source of a stream did not end within %g s: its thread is left behind", _JOIN_TIMEOUT_S)
+
+    def _read(self) -> None:
+        error: BaseException | None = None
+        try:
+            self._read_source()
+        # The source is the user's: whatever it raises, those who wait for it have to know.
+        except Exception as problem:  # noqa: BLE001
+            error = problem
+        with self.lock:
+            self.error = error
+            self.is_ended = True
+            is_closed = self._is_closed
+        if not is_closed:
+            if error is not None:
+                logger.error("the source of a stream failed after %d samples: %s", self.end, error, exc_info=error)
+            self._on_change()
+
+    def _read_source(self) -> None:
+        source = self._open_source()
+        with self.lock:
+            self._source = source
+            if self._is_closed:
+                return
+        skipped = self._start
+        for item in source.items():
+            if skipped:
+                skipped -= 1
+                continue
+            sample = self._encode(item, self.end)
+            if not self._take_up(sample):
+                return
+
+    def _take_up(self, sample: EncodedSample) -> bool:
+        """Hold a sample, and wait until the next is wanted; tell whether it is."""
+        with self.lock:
+            self._held[self.end] = (sample, self._bytes)
+            self._bytes += sample.size
+            self.end += 1
+            self._trim()
+            is_waited_for = self._notify_at is not None and self.end >= self._notify_at
+            if is_waited_for:
+                self._notify_at = None
+        if is_waited_for:
+            self._on_change()
+        with self.lock:
+            self._room.wait_for(lambda: self._is_closed or self._is_wanted())
+            return not self._is_closed
+
+    def _is_wanted(self) -> bool:
+        waiting = self._bytes - self._bytes_before(self._fastest)
+        return self.end < self._demand + self._extent.ahead and waiting < self._extent.ahead_bytes
+
+
+class Batch(NamedTuple):
+    """What a client gets: samples, none at the end; and the position behind them, where each client has its own."""
+
+    samples: list[EncodedSample]
+    position: int | None
+
+
+class Position(Protocol):
+    """Where one client stands."""
+
+    def take(self, number: int, max_bytes: int, *, is_full: bool) -> Batch | None:
+        """Return the next samples: as many, or as many as the bytes allow, at least one; none of them at the end.
+
+        None if they are not there yet; then the window notifies when it is worth asking again. Without `is_full`, fewer
+        are returned, if there are any. Raises StreamingError if the source failed.
+        """
+
+    @property
+    def has_some(self) -> bool:
+        """Whether a part of the batch is there that `take` has not returned yet."""
+
+    def sent(self) -> None:
+        """Note that what was taken last has been sent."""
+
+    def reset(self, position: int | None) -> int | None:
+        """Go back to the beginning, or to a position; return where that is, if it can be told."""
+
+    def status(self) -> dict[str, Any]:
+        """Tell where the client stands."""
+
+    def close(self) -> None:
+        """Let others have what was taken and not sent."""
+
+
+class _Gathered:
+    """A batch that fills up."""
+
+    def __init__(self, number: int, max_bytes: int) -> None:
+        self.samples: list[EncodedSample] = []
+        self.is_full = False
+        self._number, self._max_bytes, self._bytes = number, max_bytes, 0
+
+    @property
+    def missing(self) -> int:
+        """How many samples are to come."""
+        return self._number - len(self.samples)
+
+    def offer(self, sample: EncodedSample, hidden: frozenset[str]) -> bool:
+        """Add a sample that is not hidden; False if there is no more room. The first one always has."""
+        if sample.sample_id in hidden:
+            return True
+        size = sample.wire_bytes
+        if self.samples and self._bytes + size > self._max_bytes:
+            self.is_full = True
+            return False
+        self.samples.append(sample)
+        self._bytes += size
+        self.is_full = not self.missing
+        return True
+
+    def is_ready(self, window: Window, position: int, *, is_full: bool) -> bool:
+        """Tell whether to hand over what is here, all that there is before a position; if not, ask for more.
+
+        Called under the window's lock. Raises StreamingError if the source failed and nothing is left.
+        """
+        if not self.is_full and window.is_ended and position >= window.end:
+            if not self.samples:
+                window.check()
+        elif not self.is_full and (is_full or not self.samples):
+            demand = position + self.missing
+            window.ask(position, demand, demand if self.samples else position + 1)
+            return False
+        window.ask(position, position, None)
+        return True
+
+
+class OwnPosition:
+    """A client that gets all of the stream. `hidden` tells the names of samples that nobody gets."""
+
+    def __init__(
+        self, window: Window, hidden: Callable[[], frozenset[str]], replay: Callable[[int], Window] | None
+    ) -> None:
+        # The one of all clients, and the one that is read: a pass of its own, where it fell too far behind.
+        self._common = self._window = window
+        self._hidden, self._replay = hidden, replay
+        # Who comes late to a stream that cannot be read again has not missed what was before.
+        self._position = 0 if replay is not None else window.first
+        self._gathered: _Gathered | None = None
+        self._missed = 0
+
+    def take(self, number: int, max_bytes: int, *, is_full: bool) -> Batch | None:
+        self._catch_up()
+        window, hidden = self._window, self._hidden()
+        gathered = self._gathered = self._gathered or _Gathered(number, max_bytes)
+        with window.lock:
+            while self._position < window.end and not gathered.is_full:
+                if gathered.offer(window[self._position], hidden):
+                    self._position += 1
+            if not gathered.is_ready(window, self._position, is_full=is_full):
+                return None
+        self._gathered = None
+        return Batch(gathered.samples, self._position)
+
+    def _catch_up(self) -> None:
+        """Find the samples of this position if they are held no more."""
+        with self._window.lock:
+            missed = self._window.first - self._position
+            if missed <= 0:
+                return
+            if self._replay is None:
+                self._miss(missed)
+                return
+        self._leave_replay()
+        self._window = self._replay(self._position)
+
+    def _miss(self, number: int) -> None:
+        if not self._missed:
+            logger.warning(
+                "a client is slower than the stream: %d samples went by it; a larger window would hold more", number
+            )
+        self._missed += number
+        self._position += number
+
+    @property
+    def has_some(self) -> bool:
+        return self._gathered is not None and bool(self._gathered.samples)
+
+    def sent(self) -> None:
+        pass
+
+    def reset(self, position: int | None) -> int | None:
+        self._leave_replay()
+        self._gathered = None
+        with self._window.lock:
+            # Behind the end nothing was ever served.
+            self._position = min(position or 0, self._window.end)
+            if self._replay is None:
+                self._position = max(self._position, self._window.first)
+        return self._position
+
+    def _leave_replay(self) -> None:
+        if self._window is not self._common:
+            self._window.stop()
+            self._window = self._common
+
+    def status(self) -> dict[str, Any]:
+        return {"current_position": self._position, "missed_samples": self._missed}
+
+    def close(self) -> None:
+        self._leave_replay()
+
+
+class Pool:
+    """One stream that several clients share: each sample goes to one of them.
+
+    `renew` gives a window from the beginning, where the source can be read again.
+    """
+
+    def __init__(self, window: Window, renew: Callable[[], Window] | None) -> None:
+        self.window = window
+        self._renew = renew
+        self._next = 0
+        # Positions that were taken and given back.
+        self._returned: list[int] = []
+        self._clients = 0
+
+    @property
+    def position(self) -> int:
+        """The first position that nobody has taken yet. Under the window's lock."""
+        return self._next
+
+    def peek(self) -> int | None:
+        """Return the position that is to be taken next, if it is there. Under the window's lock."""
+        while self._returned and self._returned[0] < self.window.first:
+            heapq.heappop(self._returned)
+        if self._returned:
+            return self._returned[0]
+        self._next = max(self._next, self.window.first)
+        return self._next if self._next < self.window.end else None
+
+    def pop(self) -> None:
+        """Take it. Under the window's lock."""
+        if self._returned:
+            heapq.heappop(self._returned)
+        else:
+            self._next += 1
+
+    def give_back(self, positions: list[int]) -> None:
+        """Let others have them. Under the window's lock."""
+        for position in positions:
+            heapq.heappush(self._returned, position)
+
+    def enter(self) -> None:
+        """Count a client."""
+        with self.window.lock:
+            self._clients += 1
+
+    def leave(self) -> None:
+        """Count a client no more."""
+        with self.window.lock:
+            self._clients -= 1
+
+    def rewind(self, own: list[int]) -> None:
+        """Begin anew if there is but one client; give back what that client took if there are others."""
+        with self.window.lock:
+            if self._clients > 1:
+                self.give_back(own)
+                return
+            self._returned.clear()
+            self._next = 0
+            is_lost = self.window.first > 0 and self._renew is not None
+        if is_lost and self._renew is not None:
+            old, self.window = self.window, self._renew()
+            old.stop()
+
+
+class SharedPosition:
+    """A client that gets what no other client gets.
+
+    A reset gives back what this connection took, for anyone to take, and disturbs nobody else. What was sent to a
+    connection that broke is not served again.
+    """
+
+    def __init__(self, pool: Pool, hidden: Callable[[], frozenset[str]]) -> None:
+        self._pool, self._hidden = pool, hidden
+        self._gathered: _Gathered | None = None
+        # Positions: since the last reset; of the batch that fills up; of the one that is being sent.
+        self._taken: list[int] = []
+        self._held: list[int] = []
+        self._in_hand: list[int] = []
+        # Number of positions from which on those that nobody can have again are dropped.
+        self._most_taken = 4096
+        pool.enter()
+
+    def take(self, number: int, max_bytes: int, *, is_full: bool) -> Batch | None:
+        window, hidden = self._pool.window, self._hidden()
+        gathered = self._gathered = self._gathered or _Gathered(number, max_bytes)
+        with window.lock:
+            while not gathered.is_full and (position := self._pool.peek()) is not None:
+                if gathered.offer(window[position], hidden):
+                    self._pool.pop()
+                    self._held.append(position)
+            if not gathered.is_ready(window, self._pool.position, is_full=is_full):
+                return None
+        self._gathered = None
+        self._in_hand, self._held = self._held, []
+        return Batch(gathered.samples, None)
+
+    @property
+    def has_some(self) -> bool:
+        return self._gathered is not None and bool(self._gathered.samples)
+
+    def sent(self) -> None:
+        self._taken += self._in_hand
+        self._in_hand = []
+        if len(self._taken) > self._most_taken:
+            first = self._pool.window.first
+            self._taken = [position for position in self._taken if position >= first]
+            self._most_taken = max(4096, 2 * len(self._taken))
+
+    def reset(self, position: int | None) -> int | None:
+        own = [*self._taken, *self._held, *self._in_hand]
+        self._taken, self._held, self._in_hand, self._gathered = [], [], [], None
+        self._pool.rewind(own)
+        return None
+
+    def status(self) -> dict[str, Any]:
+        return {"current_position": self._pool.position, "taken_samples": len(self._taken)}
+
+    def close(self) -> None:
+        with self._pool.window.lock:
+            self._pool.give_back([*self._held, *self._in_hand])
+        self._pool.leave()

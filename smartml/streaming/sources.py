@@ -1,0 +1,113 @@
+"""What can be served: streams of the pipeline, feeds, recordings, iterables; and how their items become samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smartml.errors import ArgumentTypeError
+from smartml.feeds import DataDownloader, DataInfo
+from smartml.feeds.live import RedisSource
+from smartml.feeds.recording import Recording
+from smartml.feeds.schemes import KeyScheme
+from smartml.feeds.stream import rows_of
+from smartml.pipeline import Composable, IterableSource
+from smartml.streaming.positions import Readable
+from smartml.streaming.samples import Sample
+
+# As in DataInfo, for items that do not say what they are called.
+DEFAULT_NAMES = ("samples", "targets")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something to be served."""
+
+    open: Callable[[], Readable]
+    # Whether another pass gives the same samples in the same order.
+    is_replayable: bool
+    # What an item is called, and what belongs to it, where it does not say so itself.
+    names: tuple[str, str] = DEFAULT_NAMES
+
+
+def as_source(source: Any) -> Source:
+    """Return what there is to serve; raises ArgumentTypeError for what cannot be served.
+
+    A stream of the pipeline; a `DataDownloader`, sample by sample; the folder of a recording; an iterable, or a
+    function without arguments that returns one.
+    """
+    if isinstance(source, str | Path):
+        source = Recording(source)
+    if isinstance(source, Recording):
+        chain: Composable = IterableSource(_Recorded(source))
+        return Source(chain.begin, True, _names_of(source.header.scheme))
+    if isinstance(source, DataDownloader):
+        source = source.stream(samples=True)
+    if not isinstance(source, Composable):
+        if not isinstance(source, Iterable) and not callable(source):
+            raise ArgumentTypeError(
+                "a stream, a feed, the folder of a recording, an iterable or a function that returns one can be "
+                f"served, not {type(source).__name__}"
+            )
+        source = IterableSource(source)
+    root = _root(source)
+    names = _names_of(root.scheme) if isinstance(root, RedisSource) else DEFAULT_NAMES
+    return Source(lambda: source.begin(source.take_state()), _is_replayable(source), names)
+
+
+class _Recorded:
+    """The samples of a recording, in the order in which they came."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self._recording.batches:
+            arrays = self._recording.read(batch)
+            yield from rows_of(arrays if len(arrays) > 1 else arrays[0])
+
+
+def _names_of(scheme: KeyScheme | DataInfo) -> tuple[str, str]:
+    if isinstance(scheme, KeyScheme):
+        return scheme.sample_prefix, scheme.target_prefix or DEFAULT_NAMES[1]
+    return scheme.sample_name, scheme.target_name or DEFAULT_NAMES[1]
+
+
+def _root(stream: Composable) -> Composable:
+    while isinstance(stream.source, Composable):
+        stream = stream.source
+    return stream
+
+
+def _is_replayable(stream: Composable) -> bool:
+    """Tell whether it is known to give the same twice: what functions return, and where chance has a part, is not."""
+    steps = [stream]
+    while isinstance(steps[-1].source, Composable):
+        steps.append(steps[-1].source)
+    is_sequence = type(steps[-1]) is IterableSource and isinstance(steps[-1].source, Sequence | np.ndarray | _Recorded)
+    return is_sequence and not any(step.has_own_order for step in steps)
+
+
+def as_sample(item: Any, position: int, names: tuple[str, str] = DEFAULT_NAMES) -> Sample:
+    """Make a sample of an item.
+
+    A `Sample`, or a mapping of the same three names, is one; without a `sample_id` it is named for its position. Of a
+    pair, the second is the target. Mappings hold features by name; anything else is the one feature `names` tells.
+    """
+    if isinstance(item, Sample):
+        return item
+    sample_id = f"s{position}"
+    if isinstance(item, Mapping) and "inputs" in item and item.keys() <= {*Sample._fields}:
+        given = item.get("sample_id")
+        return Sample(item["inputs"], item.get("target_labels") or {}, sample_id if given is None else given)
+    if isinstance(item, tuple) and len(item) == 2:
+        return Sample(_named(item[0], names[0]), _named(item[1], names[1]), sample_id)
+    return Sample(_named(item, names[0]), {}, sample_id)
+
+
+def _named(value: Any, name: str) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {name: value}
