@@ -80,6 +80,7 @@ class Frames:
                 self.send_frame(payload, PONG)
             if opcode == CLOSE:
                 self.closes += 1
+                self.send_frame(payload[:2], CLOSE)
                 code = struct.unpack("!H", payload[:2])[0] if payload else None
                 raise ConnectionError(f"closed with {code} {payload[2:].decode()}")
 
@@ -258,6 +259,8 @@ class HandServer:
                 self._behaviour(frames, number)
         except Exception as error:  # noqa: BLE001 - told by the test that sees it.
             self.errors.append(error)
+        finally:
+            frames.socket.close()
 
     def __enter__(self):
         return self
