@@ -12,23 +12,17 @@ from smartml.cli.terminal import (
     path_option,
     plain_errors,
     progress_line,
+    scheme_of,
+    scheme_options,
     until_interrupted,
 )
-from smartml.feeds import DataInfo
 from smartml.feeds.player import read_speed, replay
 from smartml.feeds.recorder import record
-from smartml.feeds.schemes import KeyOrder, KeyScheme
 
 
 @click.command("record")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--sample-prefix", help="Record tensors <prefix>_<iteration>.")
-@click.option("--target-prefix", help="Prefix of the targets that belong to them.")
-@click.option("--ranks", type=int, help="Ranks that put tensors <prefix>_<rank>_<iteration>.")
-@click.option("--key-order", type=click.Choice(["rank_iteration", "iteration_rank"]), default="rank_iteration")
-@click.option("--list", "list_name", help="Record the datasets of this aggregation list, as producers publish it.")
-@click.option("--sample-name", help="Name of its samples, for a list that nobody publishes.")
-@click.option("--target-name", help="Name of its targets.")
+@scheme_options
 @click.option("--producer", "producers", multiple=True, help="Entity whose keys to follow, not those of SSKEYIN.")
 @click.option("--until-idle", "until_idle_s", type=float, help="End when nothing has come for so many seconds.")
 @click.option("--limit", type=int, help="End after so many batches.")
@@ -50,35 +44,12 @@ def record_stream(
 
     It goes on until it is interrupted, or until one of the options says that it is done.
     """
-    scheme = _scheme(**names)
+    scheme = scheme_of(**names)
     with connect(address, path, identifier) as client, until_interrupted() as stop, progress_line("recorded") as show:
         done = record(
             client, out, scheme, producers=producers, until_idle_s=until_idle_s, limit=limit, stop=stop, report=show
         )
     click.echo(f"recorded {done}" + (f" in {out}" if done.batches else ": nothing came"))
-
-
-def _scheme(
-    sample_prefix: str | None,
-    target_prefix: str | None,
-    ranks: int | None,
-    key_order: KeyOrder,
-    list_name: str | None,
-    sample_name: str | None,
-    target_name: str | None,
-) -> KeyScheme | DataInfo | str:
-    if (sample_prefix is None) == (list_name is None):
-        raise click.UsageError("name either --sample-prefix or --list, not both and not none")
-    if sample_prefix is not None:
-        if sample_name is not None or target_name is not None:
-            raise click.UsageError("--sample-name and --target-name belong to --list")
-        return KeyScheme(sample_prefix, target_prefix, ranks, key_order)
-    assert list_name is not None
-    if target_prefix is not None or ranks is not None:
-        raise click.UsageError("--target-prefix and --ranks belong to --sample-prefix")
-    if target_name is not None and sample_name is None:
-        raise click.UsageError("--target-name needs --sample-name beside it")
-    return list_name if sample_name is None else DataInfo(list_name, sample_name, target_name)
 
 
 @click.command("replay")

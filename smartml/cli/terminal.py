@@ -14,7 +14,9 @@ from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from smartml import Client, Orchestrator
 from smartml.errors import SmartMLError
+from smartml.feeds import DataInfo
 from smartml.feeds.progress import Progress
+from smartml.feeds.schemes import KeyOrder, KeyScheme
 
 path_option = click.option(
     "--path", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Folder of the database."
@@ -37,6 +39,56 @@ def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             raise click.ClickException(str(error)) from error
 
     return wrapped
+
+
+def scheme_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let options say what producers put; `scheme_of` reads them."""
+    key_order = click.Choice(["rank_iteration", "iteration_rank"])
+    for option in reversed(
+        [
+            click.option("--sample-prefix", help="Follow tensors <prefix>_<iteration>."),
+            click.option("--target-prefix", help="Prefix of the targets that belong to them."),
+            click.option("--ranks", type=int, help="Ranks that put tensors <prefix>_<rank>_<iteration>."),
+            click.option("--key-order", type=key_order, default="rank_iteration"),
+            click.option("--list", "list_name", help="Follow this aggregation list, as producers publish it."),
+            click.option("--sample-name", help="Name of its samples, for a list that nobody publishes."),
+            click.option("--target-name", help="Name of its targets."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def scheme_of(
+    sample_prefix: str | None,
+    target_prefix: str | None,
+    ranks: int | None,
+    key_order: KeyOrder,
+    list_name: str | None,
+    sample_name: str | None,
+    target_name: str | None,
+) -> KeyScheme | DataInfo | str:
+    if (sample_prefix is None) == (list_name is None):
+        raise click.UsageError("name either --sample-prefix or --list, not both and not none")
+    if sample_prefix is not None:
+        if sample_name is not None or target_name is not None:
+            raise click.UsageError("--sample-name and --target-name belong to --list")
+        return KeyScheme(sample_prefix, target_prefix, ranks, key_order)
+    assert list_name is not None
+    if target_prefix is not None or ranks is not None:
+        raise click.UsageError("--target-prefix and --ranks belong to --sample-prefix")
+    if target_name is not None and sample_name is None:
+        raise click.UsageError("--target-name needs --sample-name beside it")
+    return list_name if sample_name is None else DataInfo(list_name, sample_name, target_name)
+
+
+def address_of(address: str | None, path: Path, identifier: str) -> tuple[bool | None, str]:
+    """Return whether the database is a cluster, None if that is not known, and its address."""
+    if address is not None:
+        return None, address
+    # The first one given is asked who the others are: it must be there.
+    nodes = Orchestrator.attach(path, identifier).nodes
+    return len(nodes) > 1, ",".join(node.address for node in nodes if node.is_running)
 
 
 def connect(address: str | None, path: Path, identifier: str) -> Client:

@@ -127,9 +127,13 @@ class StreamingServer:
         assert self._stock is not None
         return {**self._stock.status(), "active_connections": len(self._connections)}
 
-    def wait(self, timeout_s: float | None = None) -> None:
-        """Wait until the server was closed, or for so many seconds. Raises StreamingError if the source failed."""
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until the server is closed by another thread, or for so many seconds; tell whether it is."""
         self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def check(self) -> None:
+        """Raise StreamingError if the source failed. What it gave before is served nevertheless."""
         assert self._stock is not None
         self._stock.check()
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from smartml.errors import ArgumentTypeError
+from smartml.errors import ArgumentTypeError, ArgumentValueError
 from smartml.feeds import DataDownloader, DataInfo
 from smartml.feeds.live import RedisSource
 from smartml.feeds.recording import Recording
@@ -32,6 +36,37 @@ class Source:
     is_replayable: bool
     # What an item is called, and what belongs to it, where it does not say so itself.
     names: tuple[str, str] = DEFAULT_NAMES
+
+
+def load_source(name: str) -> Any:
+    """Return what a command names: the folder of a recording, or `module:name` or `file.py:name` of a Python object.
+
+    Raises ArgumentValueError where there is no such thing.
+    """
+    module, colon, attribute = name.rpartition(":")
+    if not colon:
+        if Path(name).is_dir():
+            return Recording(name)
+        raise ArgumentValueError(f"there is no folder {name!r}; a Python object is named module:name or file.py:name")
+    try:
+        return attrgetter(attribute)(_load_module(module))
+    except (ImportError, AttributeError, OSError) as error:
+        raise ArgumentValueError(f"{name!r} cannot be served: {error}") from error
+
+
+def _load_module(name: str) -> Any:
+    if not name.endswith(".py"):
+        # As for `python -m`.
+        sys.path.insert(0, "")
+        return importlib.import_module(name)
+    spec = importlib.util.spec_from_file_location(Path(name).stem, name)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # What lies beside it can be imported, as when it is run.
+    sys.path.insert(0, str(Path(name).resolve().parent))
+    sys.modules[module.__name__] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def as_source(source: Any) -> Source:
