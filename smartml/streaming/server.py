@@ -185,7 +185,12 @@ class StreamingServer:
 
     async def _end(self, server: Server) -> None:
         server.close()
-        await server.wait_closed()
+        ending = asyncio.create_task(server.wait_closed())
+        await asyncio.wait([ending], timeout=_CLOSE_TIMEOUT_S)
+        for connection in self._connections:
+            # Its client does not read, so that no closing can be agreed upon.
+            connection.abort()
+        await ending
 
     def _on_change(self) -> None:
         # A source that did not end in time may still have something to tell when the loop is closed.
@@ -281,6 +286,10 @@ class _Connection:
     def wake(self) -> None:
         """Look again: something has changed."""
         self._woken.set()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._socket.transport.abort()
 
     def close(self) -> None:
         """Let go of the place in the stream."""

@@ -21,6 +21,7 @@ from smartml.feeds.schemes import KeyScheme
 from smartml.feeds.stream import rows_of
 from smartml.pipeline import Composable, IterableSource
 from smartml.streaming.positions import Readable
+from smartml.streaming.protocol import Info
 from smartml.streaming.samples import Sample
 
 # As in DataInfo, for items that do not say what they are called.
@@ -127,11 +128,12 @@ def _is_replayable(stream: Composable) -> bool:
     return is_sequence and not any(step.has_own_order for step in steps)
 
 
-def as_sample(item: Any, position: int, names: tuple[str, str] = DEFAULT_NAMES) -> Sample:
+def as_sample(item: Any, position: int, names: tuple[str, str] = DEFAULT_NAMES, info: Info | None = None) -> Sample:
     """Make a sample of an item.
 
     A `Sample`, or a mapping of the same three names, is one; without a `sample_id` it is named for its position. Of a
-    pair, the second is the target. Mappings hold features by name; anything else is the one feature `names` tells.
+    pair, the second is the target. Mappings hold features by name; anything else is the one feature that `names` tells,
+    as are columns where `info` knows no features of these names.
     """
     if isinstance(item, Sample):
         return item
@@ -140,9 +142,13 @@ def as_sample(item: Any, position: int, names: tuple[str, str] = DEFAULT_NAMES) 
         given = item.get("sample_id")
         return Sample(item["inputs"], item.get("target_labels") or {}, sample_id if given is None else given)
     if isinstance(item, tuple) and len(item) == 2:
-        return Sample(_named(item[0], names[0]), _named(item[1], names[1]), sample_id)
-    return Sample(_named(item, names[0]), {}, sample_id)
+        inputs, targets = item
+    else:
+        inputs, targets = item, {}
+    known_inputs, known_targets = (None, None) if info is None else (info.inputs, info.outputs)
+    return Sample(_named(inputs, names[0], known_inputs), _named(targets, names[1], known_targets), sample_id)
 
 
-def _named(value: Any, name: str) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {name: value}
+def _named(value: Any, name: str, known: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    is_by_name = isinstance(value, Mapping) and (known is None or name not in known or value.keys() <= known.keys())
+    return value if is_by_name else {name: value}

@@ -42,7 +42,7 @@ class Stock:
         return Window(self._source.open, self._encode, extent, self.changed, start)
 
     def _encode(self, item: Any, position: int) -> EncodedSample:
-        sample = as_sample(item, position, self._names)
+        sample = as_sample(item, position, self._names, self._info)
         if self._encoder is None:
             self._info = derive_info(sample)
             self._encoder = Encoder(self._info)
