@@ -163,10 +163,13 @@ class Window:
             self._held[self.end] = (sample, self._bytes)
             self._bytes += sample.size
             self.end += 1
-            self._trim()
+            if self._bytes > self._extent.window_bytes:
+                self._trim()
             is_waited_for = self._notify_at is not None and self.end >= self._notify_at
             if is_waited_for:
                 self._notify_at = None
+            elif self._is_wanted() and not self._is_closed:
+                return True
         if is_waited_for:
             self._on_change()
         with self.lock:
