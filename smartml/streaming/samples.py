@@ -117,25 +117,19 @@ class EncodedSample:
     What it takes to send it is computed once, however many clients get it.
     """
 
-    __slots__ = ("_blobs", "_json", "_pieces", "_tensors", "sample_id")
+    __slots__ = ("_blobs", "_json", "_pieces", "_tensors", "sample_id", "size", "wire_bytes")
 
     def __init__(self, sample_id: str, pieces: Sequence[bytes], blobs: Sequence[NDArray[Any]]) -> None:
         self.sample_id = sample_id
         self._pieces, self._blobs = pieces, blobs
         self._json: bytes | None = None
         self._tensors: list[tuple[NDArray[Any], bytes]] | None = None
-
-    @property
-    def size(self) -> int:
-        """About the bytes that it takes in memory once it was sent to clients of both kinds."""
-        blobs = sum(blob.nbytes for blob in self._blobs)
-        # Base64 makes four bytes of three.
-        return blobs + blobs * 4 // 3 + 2 * sum(map(len, self._pieces)) + 500
-
-    @property
-    def wire_bytes(self) -> int:
-        """About the bytes that it takes in a message of JSON, which is the longer kind."""
-        return sum(blob.nbytes for blob in self._blobs) * 4 // 3 + sum(map(len, self._pieces))
+        text_bytes = sum(map(len, pieces))
+        blob_bytes = sum([blob.nbytes for blob in blobs])
+        # About the bytes that it takes in a message of JSON, the longer kind: base64 makes four bytes of three.
+        self.wire_bytes = blob_bytes * 4 // 3 + text_bytes
+        # About the bytes that it takes in memory once it was sent to clients of both kinds.
+        self.size = self.wire_bytes + blob_bytes + text_bytes + 500
 
     @property
     def json(self) -> bytes:
