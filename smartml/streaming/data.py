@@ -29,6 +29,7 @@ _ALIGNMENT = 8
 # Texts longer than this are not copied out of JSON, unless so many times as many are shorter.
 _LONG_TEXT = 1024
 _MANY_SHORT_TEXTS = 50
+_LOOKS = 16
 # The mark of `samples.py` in JSON, where control characters are always escaped.
 _ESCAPED_MARK = b"\\u0001"
 _BACKSLASH = ord("\\")
@@ -72,7 +73,7 @@ def parse_answer(raw: bytes) -> Reply:
 
 def _lifted(raw: bytes) -> tuple[bytes, list[memoryview]] | None:
     """Put a mark in the place of each long text; None where that is of no use, or not possible."""
-    if len(raw) < _LONG_TEXT:
+    if not _has_long_texts(raw):
         return None
     view = memoryview(raw)
     # What is left between the long texts.
@@ -98,6 +99,12 @@ def _lifted(raw: bytes) -> tuple[bytes, list[memoryview]] | None:
         return None
     marks = [b'"%b%d"' % (_ESCAPED_MARK, number) for number in range(len(blobs))]
     return b"".join((*itertools.chain.from_iterable(zip(parts, marks, strict=True)), raw[done:])), blobs
+
+
+def _has_long_texts(raw: bytes) -> bool:
+    """Look in some places whether they lie within long texts: where no such place is found, there is little to gain."""
+    step = max(_LONG_TEXT, len(raw) // _LOOKS)
+    return any(raw.find(b'"', place, place + _LONG_TEXT) < 0 for place in range(0, len(raw) - _LONG_TEXT, step))
 
 
 def _end_of_text(raw: bytes, begin: int) -> int:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -331,6 +331,9 @@ class Decoder:
 
     def __init__(self, info: Info) -> None:
         self.info = info
+        # By name: the feature, and what errors call it.
+        self._inputs = {name: (feature, f"input {name!r}") for name, feature in info.inputs.items()}
+        self._targets = {name: (feature, f"target {name!r}") for name, feature in info.outputs.items()}
 
     def decode(self, data: Data) -> list[Sample]:
         """Return the samples of a message. Arrays are their own, and can be written to."""
@@ -340,33 +343,26 @@ class Decoder:
     def _sample(self, raw: Any, read: _Reader) -> Sample:
         if not isinstance(raw, dict) or not isinstance(raw.get("inputs"), dict) or "sample_id" not in raw:
             raise SampleFormatError(f"a sample is an object with inputs, target_labels and sample_id, not {raw!r:.80}")
-        targets = raw.get("target_labels")
+        sample_id, targets = str(raw["sample_id"]), raw.get("target_labels")
         if not isinstance(targets, dict):
-            raise SampleFormatError(
-                f"target_labels of sample {raw['sample_id']!r:.80} are an object, not {targets!r:.80}"
-            )
-        sample_id = str(raw["sample_id"])
+            raise SampleFormatError(f"target_labels of sample {sample_id!r:.80} are an object, not {targets!r:.80}")
+        inputs, labels = {}, {}
         try:
-            return Sample(dict(self._inputs(raw["inputs"], read)), dict(self._targets(targets, read)), sample_id)
+            for name, value in raw["inputs"].items():
+                # Others are passed over, as EIR's client does: targets of type sequence stand here, too.
+                if name in self._inputs and value is not None:
+                    inputs[name] = read(*self._inputs[name], value)
+            for name, value in targets.items():
+                if name not in self._targets:
+                    continue
+                feature, what = self._targets[name]
+                if feature.type in _NESTED_TYPES and isinstance(value, dict):
+                    value = value.get(name)
+                if value is not None:
+                    labels[name] = read(feature, what, value)
         except (SampleFormatError, TensorFormatError) as error:
             raise SampleFormatError(f"sample {sample_id!r:.80}: {error}") from error
-
-    def _inputs(self, inputs: dict[str, Any], read: _Reader) -> Iterator[tuple[str, Any]]:
-        for name, value in inputs.items():
-            # Others are passed over, as EIR's client does: targets of type sequence stand here, too.
-            feature = self.info.inputs.get(name)
-            if feature is not None and value is not None:
-                yield name, read(feature, value, f"input {name!r}")
-
-    def _targets(self, targets: dict[str, Any], read: _Reader) -> Iterator[tuple[str, Any]]:
-        for name, value in targets.items():
-            feature = self.info.outputs.get(name)
-            if feature is None:
-                continue
-            if feature.type in _NESTED_TYPES and isinstance(value, dict):
-                value = value.get(name)
-            if value is not None:
-                yield name, read(feature, value, f"target {name!r}")
+        return Sample(inputs, labels, sample_id)
 
 
 class _Reader:
@@ -377,7 +373,7 @@ class _Reader:
         # Where texts were left out of JSON, marks cannot be anything else; in the binary extension, texts may be.
         self._is_lifted = bool(blobs) and not is_binary
 
-    def __call__(self, feature: Feature, value: Any, what: str) -> Any:
+    def __call__(self, feature: Feature, what: str, value: Any) -> Any:
         if feature.type in _BINARY_TYPES:
             return _FROM_BYTES[feature.type](self._blob(value, what), feature, what)
         if feature.type == "sequence":
