@@ -42,6 +42,13 @@ SmartMLError
 │   ├── StreamingRefusedError             the server does not want this client: fix version, token or address
 │   ├── MessageError (ValueError)         a message is none of the protocol, or too large: fix the other side
 │   └── SampleFormatError (ValueError)    a sample is not what was announced: fix the sample, or the announcement
+├── TrainingError                         runs described in YAML, and what they have learned
+│   ├── ConfigError (ValueError)          a configuration cannot work: fix the key of the file that it names
+│   ├── DataError (ValueError)            training data is missing, damaged or does not fit: fix the source
+│   ├── SampleError (ValueError)          a sample cannot be given to the model: fix its field
+│   ├── CheckpointError (ValueError)      a checkpoint or its run folder is missing, damaged or of another model
+│   ├── RunExistsError (FileExistsError)  the run folder holds a run: take another, or resume that one
+│   └── DivergenceError (ArithmeticError) the loss is no number any more: take a smaller learning rate
 └── ExperimentError                       what an experiment describes and starts
     ├── LaunchError                       a program could not be started: fix the command
     │   ├── ProgramNotFoundError (FileNotFoundError)  no such program: fix its name, or the PATH
@@ -232,6 +239,36 @@ class MessageError(StreamingError, ValueError):
 
 class SampleFormatError(StreamingError, ValueError):
     """A sample, or one value in it, is not what the info of the stream announces."""
+class TrainingError(SmartMLError):
+    """A run cannot be trained, continued, or used."""
+
+
+class ConfigError(TrainingError, ValueError):
+    """A file or override of a run's configuration has a key or value that cannot work."""
+
+
+class DataError(TrainingError, ValueError):
+    """What a run is to be trained on cannot be read, joined or learned from."""
+
+
+class SampleError(TrainingError, ValueError):
+    """A value of a sample is not what the model's input takes; `sample` is its number, `field` the input's name."""
+
+    def __init__(self, message: str, sample: int | None = None, field: str | None = None) -> None:
+        super().__init__(message)
+        self.sample, self.field = sample, field
+
+
+class CheckpointError(TrainingError, ValueError):
+    """A checkpoint, or the folder of its run, cannot be read, or belongs to another model."""
+
+
+class RunExistsError(TrainingError, FileExistsError):
+    """The folder that a run should be written to holds one already."""
+
+
+class DivergenceError(TrainingError, ArithmeticError):
+    """The loss of a run has become infinite, or no number at all."""
 
 
 class ExperimentError(SmartMLError):

@@ -76,7 +76,7 @@ def run(code):
         "smartml.streaming",
         "smartml.cli",
         *("smartml", "smartml.store", "smartml.feeds", "smartml.pipeline", "smartml.experiment"),
-        *("smartml.streaming", "smartml.cli"),
+        *("smartml.streaming", "smartml.training", "smartml.cli"),
     ],
 )
 def test_importing_asks_for_no_optional_package(module):
@@ -84,7 +84,7 @@ def test_importing_asks_for_no_optional_package(module):
     assert run(f"import {module}; print(*tried)") == [""]
 
 
-@pytest.mark.parametrize("module", ["smartml", "smartml.pipeline", "smartml.streaming"])
+@pytest.mark.parametrize("module", ["smartml", "smartml.pipeline", "smartml.streaming", "smartml.training"])
 def test_what_takes_long_to_import_is_left_until_it_is_used(module):
     slow = ("numpy", "redis", "rich", "psutil", "asyncio", "multiprocessing")
     assert run(f"import sys, {module}; print(*(name for name in {slow} if name in sys.modules))") == [""]
