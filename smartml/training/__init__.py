@@ -7,14 +7,18 @@ from smartml.extras import missing as _missing
 from smartml.lazy import lazy_names as _lazy_names
 
 if TYPE_CHECKING:
+    from smartml.training.batches import Batch, Sample
     from smartml.training.config_files import Configuration, read_configuration
+    from smartml.training.trained import TrainedModel, load_run
 
-__all__ = ["Configuration", "read_configuration"]
+__all__ = ["Batch", "Configuration", "Sample", "TrainedModel", "load_run", "read_configuration"]
 
 _find, __dir__ = _lazy_names(
     __name__,
     {
+        "smartml.training.batches": ("Batch", "Sample"),
         "smartml.training.config_files": ("Configuration", "read_configuration"),
+        "smartml.training.trained": ("TrainedModel", "load_run"),
     },
 )
 
