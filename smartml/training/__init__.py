@@ -8,16 +8,29 @@ from smartml.lazy import lazy_names as _lazy_names
 
 if TYPE_CHECKING:
     from smartml.training.batches import Batch, Sample
-    from smartml.training.config_files import Configuration, read_configuration
+    from smartml.training.config_files import Configuration, read_configuration, resume_configuration
+    from smartml.training.loop import Outcome, TrainingProgress, train
     from smartml.training.trained import TrainedModel, load_run
 
-__all__ = ["Batch", "Configuration", "Sample", "TrainedModel", "load_run", "read_configuration"]
+__all__ = [
+    "Batch",
+    "Configuration",
+    "Outcome",
+    "Sample",
+    "TrainedModel",
+    "TrainingProgress",
+    "load_run",
+    "read_configuration",
+    "resume_configuration",
+    "train",
+]
 
 _find, __dir__ = _lazy_names(
     __name__,
     {
         "smartml.training.batches": ("Batch", "Sample"),
-        "smartml.training.config_files": ("Configuration", "read_configuration"),
+        "smartml.training.config_files": ("Configuration", "read_configuration", "resume_configuration"),
+        "smartml.training.loop": ("Outcome", "TrainingProgress", "train"),
         "smartml.training.trained": ("TrainedModel", "load_run"),
     },
 )

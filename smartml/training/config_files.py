@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from smartml.store.similar import nearest_names
 from smartml.training.config import FusionConfig, GlobalConfig
 from smartml.training.input_config import INPUT_CONFIGS, InputConfig
 from smartml.training.output_config import OUTPUT_CONFIGS, OutputConfig
+from smartml.training.run_folder import RunFolder
 from smartml.training.sections import Section
 
 # An override: [--]<stem of a file>.<key>[.<key>…]=<value>.
@@ -256,6 +257,15 @@ def read_written(folder: Path, overrides: Iterable[str] = ()) -> Configuration:
         _File(f"{folder}/fusion_config.yaml", files["fusion_config"]),
         [_File(f"{folder}/output_configs.yaml", content) for content in files["output_configs"]],
     )
+
+
+def resume_configuration(folder: str | Path, overrides: Iterable[str] = ()) -> Configuration:
+    """Read the configuration of the run in a folder, wherever that is now, with overrides of `global_config`."""
+    path = Path(folder)
+    configuration = read_written(RunFolder(path).configs, overrides)
+    general = configuration.globals
+    basic = general.basic_experiment.model_copy(update={"output_folder": str(path)})
+    return replace(configuration, globals=general.model_copy(update={"basic_experiment": basic}))
 
 
 def without_paths(configuration: Configuration) -> Configuration:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from smartml.errors import CheckpointError
 
-_CHECKPOINT = re.compile(r".*_checkpoint_(\d+)_perf-average=(-?\d+\.\d+|nan)\.pt")
+_CHECKPOINT = re.compile(r".*_checkpoint_(\d+)_perf-average=(-?(?:\d+\.\d+|inf))\.pt")
 
 
 @dataclass(frozen=True)
