@@ -198,18 +198,11 @@ class Accelerator(Section):
 class Monitor(Section):
     """Where metrics are logged beside the run's own files. Not in EIR."""
 
-    path: str | None = None
-    """Folder or URL of records of `smartml.monitor`."""
     uri: str | None = None
-    """host:port of a server of records (`smartml monitor grpc-serve`), instead of `path`."""
+    """host:port of a server of records (`smartml monitor grpc-serve`); null: the one of a monitored experiment that
+    started this run, if one did."""
     scope: str | None = None
     """Name of this run among others; null: the last part of the run folder."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.path is not None and self.uri is not None:
-            raise PydanticCustomError("monitor", "'path' and 'uri' exclude each other: records go to one place")
-        return self
 
 
 class GlobalConfig(Section):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from smartml.errors import CheckpointError
 from smartml.training.curves import Curve, draw_curve
+from smartml.training.monitoring import Log, log_nothing
 from smartml.training.run_folder import RunFolder
 
 # What a CSV file calls its first column.
@@ -69,6 +70,8 @@ class RunHistory:
 
     def __init__(self, run: RunFolder, measured: Mapping[tuple[str, str], Sequence[str]], *, has_targets: bool) -> None:
         self._run = run
+        # Told of everything that is added.
+        self.log: Log = log_nothing
         self._averages = {
             "train": History(run.history("train"), ["loss-average"]),
             "validation": History(run.history("validation"), ["loss-average", "perf-average"]),
@@ -93,7 +96,9 @@ class RunHistory:
     ) -> None:
         """Note what was measured: the averages, and for each output and target its metrics by name."""
         self._averages[split].append(iteration, averages)
+        self.log(split, {"iteration": iteration, **averages})
         for (output, target), values in targets.items():
+            self.log(f"{split}/{output}/{target}", {"iteration": iteration, **values})
             if history := self._targets.get((split, output, target)):
                 history.append(iteration, {f"{output}_{target}_{kind}": value for kind, value in values.items()})
 

@@ -20,11 +20,12 @@ from smartml.training.loading import validation_batches
 from smartml.training.losses import average_loss, find_losses
 from smartml.training.metrics import measure, performance
 from smartml.training.model import Mix
+from smartml.training.monitoring import monitored
 from smartml.training.processes import joined_processes
 from smartml.training.resuming import read_state
 from smartml.training.run_folder import RunFolder
 from smartml.training.setting_up import Task, logged, set_up
-from smartml.training.streams import open_data
+from smartml.training.streams import as_streamed, open_data
 from smartml.training.trained import TrainedModel
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ def train(
     none are written, and when `stop()` said to stop. `report` is told about every iteration. Started by torchrun,
     processes train one model together. Raises TrainingError and its kin.
     """
+    configuration = as_streamed(configuration)
     general = configuration.globals
     run = RunFolder(Path(general.basic_experiment.output_folder))
     with joined_processes(general.accelerator) as processes, contextlib.ExitStack() as opened:
@@ -86,8 +88,12 @@ def train(
         state = read_state(run) if resume else None
         if processes.is_first:
             opened.enter_context(logged(run, general.visualization_logging.log_level))
+            log = opened.enter_context(monitored(general.monitor, run.path.name))
         data = opened.enter_context(contextlib.closing(open_data(configuration, processes, state)))
-        return _Loop(set_up(configuration, processes, data, state), report, stop).run()
+        task = set_up(configuration, processes, data, state)
+        if processes.is_first:
+            task.history.log = log
+        return _Loop(task, report, stop).run()
 
 
 class _Loop:

@@ -97,6 +97,11 @@ def read_image(value: Any, height: int, width: int, mode: str) -> NDArray[np.uin
     """Decode a picture of any kind that Pillow knows: (height, width, channels)."""
     from PIL import Image, UnidentifiedImageError
 
+    if isinstance(value, np.ndarray):
+        # (height, width[, channels]), as streams have pictures.
+        if value.dtype != np.uint8 or value.ndim not in (2, 3):
+            raise SampleError(f"is an array of {value.dtype.name} and {value.ndim} axes, not a picture of uint8")
+        value = _as_file(value)
     if not isinstance(value, bytes | bytearray | memoryview):
         raise SampleError(f"is {type(value).__name__}, not the bytes of a file with a picture")
     try:
@@ -105,3 +110,16 @@ def read_image(value: Any, height: int, width: int, mode: str) -> NDArray[np.uin
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise SampleError(f"is no picture that can be decoded: {error}") from error
     return np.asarray(scaled, np.uint8).reshape(height, width, len(mode))
+
+
+def _as_file(picture: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    file = io.BytesIO()
+    try:
+        Image.fromarray(picture.squeeze(-1) if picture.shape[2:] == (1,) else picture).save(
+            file, "PNG", compress_level=0
+        )
+    except (TypeError, ValueError, OSError) as error:
+        raise SampleError(f"is no picture: {error}") from error
+    return file.getvalue()

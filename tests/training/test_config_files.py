@@ -51,7 +51,7 @@ def test_an_unknown_key_is_refused_with_file_and_nearest_ones(task, override, wo
         ("globals.lr_schedule.lr_schedule=steps", "input should be 'cosine', 'cycle', 'plateau' or 'same'"),
         ("globals.basic_experiment.device=cuda", "accelerator.hardware"),
         ("globals.basic_experiment.valid_size=1.5", "write a whole one"),
-        ("globals.monitor={'path': 'a', 'uri': 'b'}", "exclude each other"),
+        ("globals.monitor={'path': 'a'}", "known are uri, scope"),
         ("globals.optimization.lr=nan", "finite number"),
         ("input.model_config.model_init_config.num_heads=3", "16, of which 3 heads"),
         ("input.input_info.input_type=byte", "is 'byte', perhaps 'bytes'"),
