@@ -239,6 +239,8 @@ class MessageError(StreamingError, ValueError):
 
 class SampleFormatError(StreamingError, ValueError):
     """A sample, or one value in it, is not what the info of the stream announces."""
+
+
 class TrainingError(SmartMLError):
     """A run cannot be trained, continued, or used."""
 

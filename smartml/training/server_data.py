@@ -1,9 +1,8 @@
 """What a server of samples sends over WebSocket, as samples of a run."""
 
 from collections.abc import Iterator, Sequence
-from importlib import import_module
-from typing import Any
 
+from smartml import streaming
 from smartml.errors import ConfigError, DataError
 from smartml.training.arriving import Streamed
 from smartml.training.batches import Sample
@@ -19,8 +18,8 @@ class ServerData(Streamed):
 
     def __init__(self, configuration: Configuration, held_out: Sequence[str] | None = None) -> None:
         super().__init__(configuration)
+        assert configuration.stream is not None
         self._described = configuration.described
-        streaming: Any = import_module("smartml.streaming")
         preparation = configuration.globals.data_preparation
         valid_size = self._basic.valid_size
         source = streaming.WebSocketSource(
@@ -43,7 +42,7 @@ class ServerData(Streamed):
         self._part_by(chosen, [self._sample(sample) for sample in gathered.samples])
         self._source = gathered.training
 
-    def _check_info(self, info: Any) -> None:
+    def _check_info(self, info: streaming.Info) -> None:
         """Compare what the server says it sends with the configuration; name the first difference."""
         for config in self._described:
             is_input = isinstance(config, InputConfig)
@@ -58,7 +57,7 @@ class ServerData(Streamed):
                     f"{config.type}"
                 )
 
-    def _sample(self, sample: Any) -> Sample:
+    def _sample(self, sample: streaming.Sample) -> Sample:
         inputs = {it.name for it in self._described if isinstance(it, InputConfig)}
         targets = {it.name for it in self._described if not isinstance(it, InputConfig)}
         return Sample(
