@@ -28,7 +28,12 @@ class Task:
                     "valid_size": 16,
                     "memory_dataset": True,
                 },
-                "evaluation_checkpoint": {"sample_interval": 4, "checkpoint_interval": 4},
+                # Pictures take longer than all the rest.
+                "evaluation_checkpoint": {
+                    "sample_interval": 4,
+                    "checkpoint_interval": 4,
+                    "saved_result_detail_level": 1,
+                },
                 "visualization_logging": {"plot_skip_steps": 0},
                 "optimization": {"lr": 0.003},
                 "accelerator": {"hardware": "cpu"},

@@ -20,7 +20,7 @@ def spelling(task):
         rows.append(f"w{number:03},{' '.join(word)}")
     (task.folder / "spelled.csv").write_text("\n".join(rows) + "\n")
     task.files["globals"]["basic_experiment"] |= {"n_epochs": 12, "batch_size": 16}
-    task.files["globals"]["evaluation_checkpoint"] = {"sample_interval": 45, "checkpoint_interval": 45}
+    task.files["globals"]["evaluation_checkpoint"] = {"sample_interval": 70, "checkpoint_interval": 70}
     task.files["globals"]["optimization"] = {"lr": 0.01}
     task.files["globals"]["training_control"] = {"early_stopping_patience": 0}
     small = {"embedding_dim": 32, "model_init_config": {"num_layers": 1, "num_heads": 4}}

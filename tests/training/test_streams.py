@@ -16,8 +16,10 @@ from smartml.training import load_run, train
 def live(task, client, server):
     """The task of a surrogate whose samples are in the database: a curve of 8 points to its mean and its slope."""
     address = f"redis://{server.address}"
-    task.files["globals"]["basic_experiment"] |= {"valid_size": 20, "n_epochs": 20}
+    task.files["globals"]["basic_experiment"] |= {"valid_size": 20, "n_epochs": 10}
     task.files["globals"]["data_preparation"] = {"streaming_setup_samples": 100, "streaming_wait_timeout_s": 30}
+    task.files["globals"]["evaluation_checkpoint"] |= {"sample_interval": 20, "checkpoint_interval": 20}
+    task.files["globals"]["lr_schedule"] = {"warmup_steps": 10}
     task.files["input"] = {
         "input_info": {"input_source": address, "input_name": "curves", "input_type": "array"},
         "model_config": {"model_type": "linear", "output_dim": 16},
@@ -51,8 +53,8 @@ def test_a_model_learns_what_simulations_put_into_a_database(live, client):
 
     said = model.predict([{"curves": x[0]}])[0]["facts"]
 
-    # 200 samples, of which 20 are held out: 22 batches of 8 in each of 20 passes.
-    assert (outcome.reason, outcome.iterations) == ("done", 440)
+    # 200 samples, of which 20 are held out: 22 batches of 8 in each of 10 passes.
+    assert (outcome.reason, outcome.iterations) == ("done", 220)
     assert outcome.best_performance > 0.9
     assert said["mean"]["mean"] == pytest.approx(float(y[0, 0]), abs=0.5)
 
