@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 # Bytes of a piece, those cut off from the beginning of a file, and pieces of a file at most.
-PIECE, HEADER, PIECES = 1024, 1024, 6
+PIECE, HEADER, PIECES = 1024, 1024, 16
 HELD_OUT = 0.2
 # Fewer files than this are no kind to learn.
 FEWEST = 25
@@ -127,7 +127,7 @@ def main() -> None:
     """Collect, and say what there is."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="a new folder")
-    parser.add_argument("--files", type=int, default=150, help="of each kind at most (%(default)s)")
+    parser.add_argument("--files", type=int, default=250, help="of each kind at most (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="draws other files (%(default)s)")
     options = parser.parse_args()
     for kind, number in collect(options.folder, options.files, options.seed).items():
