@@ -244,3 +244,39 @@ def test_the_module_is_built_and_found(tmp_path):
     missing = run("module", "path", environment={VARIABLE: "none"}, check=False)
     assert missing.returncode == 1
     assert missing.stderr == "Error: there is no tensor module: build it by `smartml module build`\n"
+
+
+def test_training_files_and_overrides_are_taken_as_eir_takes_them(tmp_path):
+    for package in ("pydantic", "tokenizers", "sklearn", "torch"):
+        pytest.importorskip(package)
+    (tmp_path / "data").mkdir()
+    rows = ["ID,kind"]
+    for number in range(24):
+        (tmp_path / "data" / f"s{number}.bin").write_bytes(b"ab"[number % 2 :][:1] * 20)
+        rows.append(f"s{number},{'ab'[number % 2]}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "g.yaml").write_text(f"basic_experiment: {{output_folder: {tmp_path}/run, batch_size: 4}}\n")
+    (tmp_path / "more.yaml").write_text("evaluation_checkpoint: {sample_interval: 2, checkpoint_interval: 2}\n")
+    (tmp_path / "i.yaml").write_text(
+        f"input_info: {{input_source: {tmp_path}/data, input_name: raw, input_type: bytes}}\n"
+        "input_type_info: {max_length: 8}\nmodel_config: {embedding_dim: 16, model_init_config: {num_heads: 2}}\n"
+    )
+    (tmp_path / "o.yaml").write_text(
+        f"output_info: {{output_source: {tmp_path}/labels.csv, output_name: what, output_type: tabular}}\n"
+        "output_type_info: {target_cat_columns: [kind]}\n"
+    )
+    files = [f"{tmp_path}/{name}.yaml" for name in ("g", "more", "i", "o")]
+    words = ["--global_configs", *files[:2], "--input_configs", files[2], "--output_configs", files[3]]
+
+    done = run("train", *words, "--g.basic_experiment.n_epochs=1", "i.model_config.window_size=4")
+    again = run("train", *words, check=False)
+    longer = run("train", "--resume", f"{tmp_path}/run", "global_config.basic_experiment.n_epochs=2")
+    wrong = run("train", *words, "g.basic_experiment.n_epoch=1", check=False)
+
+    assert done.stdout.startswith("done after 5 iterations, best perf-average ")
+    assert f"best checkpoint:  {tmp_path}/run/saved_models/run_checkpoint_" in done.stdout
+    assert "window_size: 4" in (tmp_path / "run" / "configs" / "input_configs.yaml").read_text()
+    assert again.stderr.endswith("holds a run already: take another output_folder, or resume that one\n")
+    assert longer.stdout.startswith("done after 10 iterations")
+    assert "unknown key 'n_epoch', perhaps 'n_epochs'" in wrong.stderr
+    assert run("train", check=False).stderr.endswith("give --global_configs and --output_configs, or --resume\n")

@@ -52,21 +52,23 @@ def read_translations(path: Path) -> bytes:
 
 
 def found(*patterns: tuple[str | Path, str]) -> list[Path]:
-    """List files below folders, whatever they link to once."""
-    paths = {path.resolve() for folder, pattern in patterns for path in Path(folder).glob(pattern)}
-    return sorted(path for path in paths if path.is_file())
+    """List what is below folders; whether each is a file is found out when it is read."""
+    return sorted({path for folder, pattern in patterns for path in Path(folder).glob(pattern)})
 
 
 def kinds() -> dict[str, tuple[list[Path], Callable[[Path], bytes]]]:
     """Return the files of each kind, and how to read one."""
     packages, standard = sysconfig.get_path("purelib"), sysconfig.get_path("stdlib")
-    programs = [("/usr/bin", "*"), ("/usr/lib", "*/*.so*"), (packages, "*/**/*.so")]
-    pictures = [(packages, "**/*.png"), ("/usr/share", "**/*.png")]
+    # Named folders, not whole trees: those would take minutes to walk through.
+    programs = [("/usr/bin", "*"), ("/usr/lib", "*/*.so*"), (packages, "*/*.so"), (packages, "*/*/*.so")]
+    pictures = [("/usr/share/icons", "*/*/*/*.png"), (packages, "*/mpl-data/images/*.png")]
+    compressed = [("/usr/share/man", "man*/*.gz"), ("/usr/share/doc", "*/*.gz")]
+    sources = [(standard, "*.py"), (standard, "[!s]*/*.py"), (packages, "*/*.py")]
     listed = {
         "elf": (found(*programs), beginning_with(b"\x7fELF")),
-        "gzip": (found(("/usr/share", "**/*.gz")), beginning_with(b"\x1f\x8b")),
+        "gzip": (found(*compressed), beginning_with(b"\x1f\x8b")),
         "png": (found(*pictures), beginning_with(b"\x89PNG")),
-        "python": (found((standard, "*.py"), (standard, "[!s]*/*.py"), (packages, "*/*.py")), read),
+        "python": (found(*sources), read),
     }
     for language in LANGUAGES:
         catalogues = found(("/usr/share/locale", f"{language}/LC_MESSAGES/*.mo"))

@@ -24,7 +24,7 @@ def draw(folder: Path, judged: dict[str, Any], file: Path) -> None:
     with mpl.rc_context({"font.size": 9.5, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": FAINT}):
         figure = Figure(figsize=(12.5, 4.6), dpi=110)
         loss, heart = figure.subplots(1, 2)
-        figure.subplots_adjust(left=0.065, right=0.975, bottom=0.13, top=0.8, wspace=0.2)
+        figure.subplots_adjust(left=0.085, right=0.975, bottom=0.13, top=0.8, wspace=0.2)
         loss.plot(*column(run / "train_average_history.log", 1), color=FAINT, label="training, smoothed")
         loss.plot(*column(run / "validation_average_history.log", 1), "o-", color=BLUE, label="held out")
         loss.set(yscale="log", xlabel="batches of 32 samples", ylabel="loss of the next token")

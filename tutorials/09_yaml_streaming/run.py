@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tutorial; return 0 when the model was trained."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, help="a new folder for all that the run leaves")
-    parser.add_argument("--samples", type=int, default=48_000, help="that the server simulates (%(default)s)")
+    parser.add_argument("--samples", type=int, default=32_000, help="that the server simulates (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="draws other samples and weights (%(default)s)")
     options = parser.parse_args(argv)
     for package, extra in (("pydantic", "training"), ("torch", "training"), ("websockets", "streaming")):

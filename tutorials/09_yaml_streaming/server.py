@@ -14,7 +14,7 @@ from smartml.streaming import Sample, serve
 def main() -> None:
     """Serve until the process is ended."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--samples", type=int, default=48_000, help="then the stream ends (%(default)s)")
+    parser.add_argument("--samples", type=int, default=32_000, help="then the stream ends (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="draws other samples (%(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (%(default)s)")
     options = parser.parse_args()
