@@ -49,6 +49,10 @@ SmartMLError
 │   ├── CheckpointError (ValueError)      a checkpoint or its run folder is missing, damaged or of another model
 │   ├── RunExistsError (FileExistsError)  the run folder holds a run: take another, or resume that one
 │   └── DivergenceError (ArithmeticError) the loss is no number any more: take a smaller learning rate
+├── ServingError                          a trained model that answers
+│   ├── PredictionError                   the model failed on samples that it could take: the message says how
+│   ├── QueueFullError                    more wait than the server takes on: ask again later
+│   └── ListenError (OSError)             the server cannot listen at its address: take another one
 └── ExperimentError                       what an experiment describes and starts
     ├── LaunchError                       a program could not be started: fix the command
     │   ├── ProgramNotFoundError (FileNotFoundError)  no such program: fix its name, or the PATH
@@ -271,6 +275,22 @@ class RunExistsError(TrainingError, FileExistsError):
 
 class DivergenceError(TrainingError, ArithmeticError):
     """The loss of a run has become infinite, or no number at all."""
+
+
+class ServingError(SmartMLError):
+    """A trained model cannot answer."""
+
+
+class PredictionError(ServingError):
+    """The model failed on samples that it could take."""
+
+
+class QueueFullError(ServingError):
+    """More samples wait for their answer than a server takes on."""
+
+
+class ListenError(ServingError, OSError):
+    """A server cannot listen at the address it was given."""
 
 
 class ExperimentError(SmartMLError):

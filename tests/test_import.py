@@ -31,6 +31,7 @@ OPTIONAL = [
         "tokenizers",
         "sklearn",
         "fastapi",
+        "prometheus_client",
         "uvicorn",
         "pytest",
         "hypothesis",
@@ -76,7 +77,7 @@ def run(code):
         "smartml.streaming",
         "smartml.cli",
         *("smartml", "smartml.store", "smartml.feeds", "smartml.pipeline", "smartml.experiment"),
-        *("smartml.streaming", "smartml.training", "smartml.cli"),
+        *("smartml.streaming", "smartml.training", "smartml.serving", "smartml.cli"),
     ],
 )
 def test_importing_asks_for_no_optional_package(module):

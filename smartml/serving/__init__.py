@@ -1,0 +1,24 @@
+"""A trained model that answers: in Python, over HTTP, and beside a simulation through the store."""
+
+from typing import TYPE_CHECKING
+
+from smartml.lazy import lazy_names as _lazy_names
+
+if TYPE_CHECKING:
+    from smartml.serving.app import ServerLimits, create_app
+    from smartml.serving.batching import BatchLimits
+    from smartml.serving.predictor import Predictor
+    from smartml.serving.server import Server
+
+__all__ = ["BatchLimits", "Predictor", "Server", "ServerLimits", "create_app"]
+
+# Some need packages that take long to import, or are not installed with the others.
+__getattr__, __dir__ = _lazy_names(
+    __name__,
+    {
+        "smartml.serving.app": ("ServerLimits", "create_app"),
+        "smartml.serving.batching": ("BatchLimits",),
+        "smartml.serving.predictor": ("Predictor",),
+        "smartml.serving.server": ("Server",),
+    },
+)
