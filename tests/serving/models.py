@@ -54,6 +54,8 @@ class TorchModel:
     def __init__(self, seed=0):
         self._network = Network(seed).eval()
         self.batches = []
+        # A color that it does not know, whatever is said of it.
+        self.refused = None
 
     def encode(self, samples):
         letters = np.full((len(samples), 2, 16), 256)
@@ -63,7 +65,7 @@ class TorchModel:
                 data = data[:16]
                 letters[number, place, : len(data)] = list(data)
             color = sample["facts"]["color"]
-            if color not in COLORS:
+            if color not in COLORS or color == self.refused:
                 raise SampleError(f"sample {number}, field 'facts': no color {color!r}", number, "facts")
             numbers[number, COLORS.index(color)] = 1
             numbers[number, 3] = sample["facts"]["height (m)"]
