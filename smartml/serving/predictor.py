@@ -2,11 +2,13 @@
 
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
-from smartml.errors import ArgumentValueError, PredictionError, SmartMLError
+from smartml.errors import ArgumentValueError, PredictionError, SampleError, SmartMLError
 from smartml.serving.batching import Outcome, Sample
 from smartml.serving.description import ModelDescription
+from smartml.serving.runs import find_checkpoint, load_run
 
 
 class ServedModel(Protocol):
@@ -43,6 +45,16 @@ class Predictor:
         self._model = model
         self._lock = threading.Lock()
 
+    @classmethod
+    def load(cls, path: str | Path, device: str = "cpu") -> "Predictor":
+        """Load a checkpoint of `smartml train`, or the best one of a run folder. No pickled code is executed.
+
+        Raises CheckpointError where there is none, or the folder of its run is not around it.
+        """
+        checkpoint = find_checkpoint(Path(path))
+        model = load_run(checkpoint, device)
+        return cls(model, model.description, checkpoint.name)
+
     def predict(self, samples: Sequence[Sample], *, batch_size: int = 64) -> list[dict[str, Any]]:
         """Answer samples in their order, at most `batch_size` of them in one forward pass.
 
@@ -54,7 +66,10 @@ class Predictor:
         answers: list[dict[str, Any]] = []
         with self._lock:
             for start in range(0, len(samples), batch_size):
-                answers += self._predict(samples[start : start + batch_size])
+                try:
+                    answers += self._predict(samples[start : start + batch_size])
+                except SampleError as error:
+                    raise _renumbered(error, start) from error
         return answers
 
     def _predict(self, samples: Sequence[Sample]) -> Sequence[dict[str, Any]]:
@@ -82,6 +97,15 @@ class Predictor:
             return [outcome for half in halves for outcome in self.answer(half, batch_size=batch_size)]
         ends = _ends(requests)
         return [answers[end - len(samples) : end] for samples, end in zip(requests, ends, strict=True)]
+
+
+def _renumbered(error: SampleError, start: int) -> SampleError:
+    """Name a sample of a batch that begins at `start` by its number among all."""
+    if not start or error.sample is None:
+        return error
+    message = str(error).removeprefix(f"sample {error.sample}: ")
+    number = start + error.sample
+    return SampleError(f"sample {number}: {message}", number, error.field)
 
 
 def _ends(requests: Sequence[Sequence[Any]]) -> list[int]:

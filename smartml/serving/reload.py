@@ -1,51 +1,28 @@
 """A better checkpoint is taken into use while requests are answered: a model that improves as it is served."""
 
 import logging
-import os
-import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from smartml.errors import SmartMLError
 from smartml.serving.predictor import Predictor
+from smartml.serving.runs import list_checkpoints, score
 
 logger = logging.getLogger(__name__)
 
-# <folder>_checkpoint_<iteration>_perf-average=<x>.pt, as `smartml train` names them.
-_NAME = re.compile(r".+_checkpoint_(\d+)_perf-average=(-?\d+(?:\.\d+)?)\.pt")
-
-
-class Score(NamedTuple):
-    """How good a checkpoint is, by its name; of equals, later training wins."""
-
-    performance: float
-    iteration: int
-
-
-def score_of(name: str) -> Score | None:
-    """Read the score in the name of a checkpoint; None where it has none."""
-    found = _NAME.fullmatch(name)
-    return Score(float(found[2]), int(found[1])) if found else None
-
-
-def best_checkpoint(folder: Path) -> Path | None:
-    """Return the best checkpoint in a folder; None where there is none, or no such folder."""
-    scores = {path: score for path in folder.glob("*.pt") if (score := score_of(path.name)) is not None}
-    return max(scores, key=lambda path: scores[path]) if scores else None
-
 
 class CheckpointWatch:
-    """Looks for checkpoints that are better than the one in use, beside that.
+    """Looks for checkpoints that a trainer writes beside the one in use, and that are better.
 
-    One that cannot be loaded, for it is half written or of another model, is left alone until it changes.
+    Those that are there from the beginning are left alone: whoever named one of them had the choice. One that cannot be
+    loaded, for it is half written or of another model, is left alone until it changes.
     """
 
-    def __init__(self, path: Path, predictor: Predictor, load: Callable[[Path], Predictor]) -> None:
-        self._folder = path.parent
+    def __init__(self, path: Path, predictor: Predictor, load: Callable[[Path], Predictor] = Predictor.load) -> None:
+        self._run = path.absolute().parent.parent
         self._load = load
-        self._used = predictor
-        self._score = score_of(path.name)
+        self._used, self._path = predictor, path.absolute()
+        self._known = frozenset(list_checkpoints(self._run))
         # What could not be loaded: its path, size, and time of change.
         self._refused: tuple[Path, int, int] | None = None
         # How often something could not be taken into use.
@@ -53,12 +30,11 @@ class CheckpointWatch:
 
     def look(self) -> Predictor | None:
         """Return a predictor of a better checkpoint; None where there is none. Reads files, so blocks."""
-        path = best_checkpoint(self._folder)
-        score = None if path is None else score_of(path.name)
-        if path is None or score is None or (self._score is not None and score <= self._score):
+        path = self._find_better()
+        if path is None:
             return None
         try:
-            facts = os.stat(path)
+            facts = path.stat()
         except FileNotFoundError:
             # An even better one has replaced it.
             return None
@@ -73,9 +49,14 @@ class CheckpointWatch:
         if found.description != self._used.description:
             self._refuse(state, "has other inputs or outputs")
             return None
-        self._used, self._score = found, score
+        self._used, self._path = found, path
         logger.info("%s is in use", found.name)
         return found
+
+    def _find_better(self) -> Path | None:
+        fresh = [path for path in list_checkpoints(self._run) if path not in self._known]
+        # By name: the file in use may be gone, for trainers keep the best only.
+        return fresh[-1] if fresh and score(fresh[-1]) > score(self._path) else None
 
     def _refuse(self, state: tuple[Path, int, int], reason: str) -> None:
         self._refused = state

@@ -66,11 +66,14 @@ class RunFolder:
 
     def checkpoints(self) -> list[tuple[float, int, Path]]:
         """List checkpoints, each with its perf-average and iteration, best last."""
-        found = []
-        for path in self.saved_models.glob("*.pt"):
-            if match := _CHECKPOINT.fullmatch(path.name):
-                found.append((float(match[2]), int(match[1]), path))
-        return sorted(found)
+        scores = ((score_of(path), path) for path in self.saved_models.glob("*.pt"))
+        return sorted((*score, path) for score, path in scores if score is not None)
+
+
+def score_of(checkpoint: Path) -> tuple[float, int] | None:
+    """Return perf-average and iteration, which the name of a checkpoint tells; None for any other file."""
+    match = _CHECKPOINT.fullmatch(checkpoint.name)
+    return (float(match[2]), int(match[1])) if match else None
 
 
 def run_of(checkpoint: Path) -> RunFolder:
