@@ -8,9 +8,11 @@ if TYPE_CHECKING:
     from smartml.serving.app import ServerLimits, create_app
     from smartml.serving.batching import BatchLimits
     from smartml.serving.predictor import Predictor
+    from smartml.serving.reload import CheckpointWatch
     from smartml.serving.server import Server
+    from smartml.serving.worker import StoreWorker
 
-__all__ = ["BatchLimits", "Predictor", "Server", "ServerLimits", "create_app"]
+__all__ = ["BatchLimits", "CheckpointWatch", "Predictor", "Server", "ServerLimits", "StoreWorker", "create_app"]
 
 # Some need packages that take long to import, or are not installed with the others.
 __getattr__, __dir__ = _lazy_names(
@@ -19,6 +21,8 @@ __getattr__, __dir__ = _lazy_names(
         "smartml.serving.app": ("ServerLimits", "create_app"),
         "smartml.serving.batching": ("BatchLimits",),
         "smartml.serving.predictor": ("Predictor",),
+        "smartml.serving.reload": ("CheckpointWatch",),
         "smartml.serving.server": ("Server",),
+        "smartml.serving.worker": ("StoreWorker",),
     },
 )

@@ -13,6 +13,9 @@ from smartml.serving.predictor import Predictor
 
 torch = pytest.importorskip("torch", reason="the package 'torch' is not installed")
 
+# Tests share the machine with others.
+torch.set_num_threads(1)
+
 COLORS = ("blue", "green", "red")
 SHAPE = (3, 2)
 DESCRIPTION = ModelDescription(

@@ -15,6 +15,9 @@ from smartml.training.model import Model  # noqa: E402
 from smartml.training.outputs import fit_output  # noqa: E402
 from smartml.training.run_folder import RunFolder  # noqa: E402
 
+# Tests share the machine with others.
+torch.set_num_threads(1)
+
 SHAPE = (4, 3)
 SMALL = {"model_init_config": {"num_layers": 1, "num_heads": 2}, "embedding_dim": 8}
 
