@@ -41,6 +41,7 @@ _COMMANDS = {
     "replay": _Command("recordings", "replay_recording", "Put the recording OUT into a database as its producers did."),
     "watch": _Command("pages", "watch", "Serve the page of a run: its programs, samples, losses, memory and fields."),
     "stream": _Command("streaming", "stream", "Serve samples over WebSocket, and put those of others into a database."),
+    "serve": _Command("serving", "serve", "Answer requests by a trained model, over HTTP or through a database."),
     "train": _Command("training", "train", "Train a model as YAML files say."),
 }
 

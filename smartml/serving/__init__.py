@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from smartml.lazy import lazy_names as _lazy_names
 
 if TYPE_CHECKING:
-    from smartml.serving.app import ServerLimits, create_app
-    from smartml.serving.batching import BatchLimits
+    from smartml.serving.app import create_app
+    from smartml.serving.limits import BatchLimits, ServerLimits
     from smartml.serving.predictor import Predictor
     from smartml.serving.reload import CheckpointWatch
     from smartml.serving.server import Server
@@ -18,8 +18,8 @@ __all__ = ["BatchLimits", "CheckpointWatch", "Predictor", "Server", "ServerLimit
 __getattr__, __dir__ = _lazy_names(
     __name__,
     {
-        "smartml.serving.app": ("ServerLimits", "create_app"),
-        "smartml.serving.batching": ("BatchLimits",),
+        "smartml.serving.app": ("create_app",),
+        "smartml.serving.limits": ("BatchLimits", "ServerLimits"),
         "smartml.serving.predictor": ("Predictor",),
         "smartml.serving.reload": ("CheckpointWatch",),
         "smartml.serving.server": ("Server",),

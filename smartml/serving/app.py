@@ -5,14 +5,12 @@ import contextlib
 import math
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from smartml._version import __version__
 from smartml.errors import (
-    ArgumentValueError,
     MissingDependencyError,
     PredictionError,
     QueueFullError,
@@ -20,8 +18,8 @@ from smartml.errors import (
 )
 from smartml.extras import missing
 from smartml.serving.access import TokenGate
-from smartml.serving.batching import BatchLimits
 from smartml.serving.description import example_sample
+from smartml.serving.limits import ServerLimits
 from smartml.serving.predictor import Predictor
 from smartml.serving.reload import CheckpointWatch
 
@@ -58,30 +56,6 @@ _DISCARD_S = 1.0
 _LONGEST_REASON = 500
 # Of the name of a checkpoint, what stays as it is in a header.
 _SAFE = " =+,:@"
-
-
-@dataclass(frozen=True)
-class ServerLimits:
-    """What one server takes on."""
-
-    batches: BatchLimits = field(default_factory=BatchLimits)
-    # Bytes of one body.
-    max_body_size: int = 16 * 1024 * 1024
-    # Bytes of all bodies that are being read or wait for their answer.
-    max_bodies_size: int = 256 * 1024 * 1024
-    # Samples in one body.
-    max_samples: int = 1024
-    # How long a body may take to arrive.
-    body_timeout_s: float = 30.0
-
-    def __post_init__(self) -> None:
-        for name in ("max_body_size", "max_bodies_size", "max_samples", "body_timeout_s"):
-            if not getattr(self, name) > 0:
-                raise ArgumentValueError(f"{name} must be positive, not {getattr(self, name)}")
-        if self.max_bodies_size < self.max_body_size:
-            raise ArgumentValueError(
-                f"max_bodies_size, {self.max_bodies_size}, must be at least max_body_size, {self.max_body_size}"
-            )
 
 
 class _Refusal(Exception):

@@ -14,32 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from smartml.errors import ArgumentValueError, QueueFullError
+from smartml.errors import QueueFullError
+from smartml.serving.limits import BatchLimits
 
 Sample: TypeAlias = Mapping[str, Any]
 # What the samples of one request became, or why they did not.
 Outcome: TypeAlias = Any | BaseException
 # Answers several requests at once, in a thread: an outcome for each.
 Answer: TypeAlias = Callable[[Sequence[Sequence[Sample]]], Sequence[Outcome]]
-
-
-@dataclass(frozen=True)
-class BatchLimits:
-    """How requests are joined."""
-
-    # Samples in one forward pass. A request that alone has more makes a batch of its own.
-    max_batch_size: int = 64
-    # The longest that an idle model, which has a request, waits for more to come.
-    max_wait_s: float = 0.005
-    # Samples that may wait; what would come on top is refused. One request is taken into an empty queue, however large.
-    max_queued: int = 1024
-
-    def __post_init__(self) -> None:
-        for name in ("max_batch_size", "max_queued"):
-            if getattr(self, name) < 1:
-                raise ArgumentValueError(f"{name} must be a positive number, not {getattr(self, name)}")
-        if not 0 <= self.max_wait_s <= 60:
-            raise ArgumentValueError(f"max_wait_s must be from 0 to 60 s, not {self.max_wait_s}")
 
 
 @dataclass

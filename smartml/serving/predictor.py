@@ -38,10 +38,19 @@ class Predictor:
     take turns.
     """
 
-    def __init__(self, model: ServedModel, description: ModelDescription, name: str = "model") -> None:
+    def __init__(
+        self,
+        model: ServedModel,
+        description: ModelDescription,
+        name: str = "model",
+        *,
+        checkpoint: Path | None = None,
+    ) -> None:
         self.description = description
-        # Of the checkpoint, mostly.
+        # What answers are said to be of; of a checkpoint its file name.
         self.name = name
+        # Where the model was loaded from, if from a file.
+        self.checkpoint = checkpoint
         self._model = model
         self._lock = threading.Lock()
 
@@ -53,7 +62,7 @@ class Predictor:
         """
         checkpoint = find_checkpoint(Path(path))
         model = load_run(checkpoint, device)
-        return cls(model, model.description, checkpoint.name)
+        return cls(model, model.description, checkpoint.name, checkpoint=checkpoint.absolute())
 
     def predict(self, samples: Sequence[Sample], *, batch_size: int = 64) -> list[dict[str, Any]]:
         """Answer samples in their order, at most `batch_size` of them in one forward pass.

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from smartml.errors import SmartMLError
+from smartml.errors import ArgumentValueError, SmartMLError
 from smartml.serving.predictor import Predictor
 from smartml.serving.runs import list_checkpoints, score
 
@@ -18,10 +18,12 @@ class CheckpointWatch:
     loaded, for it is half written or of another model, is left alone until it changes.
     """
 
-    def __init__(self, path: Path, predictor: Predictor, load: Callable[[Path], Predictor] = Predictor.load) -> None:
-        self._run = path.absolute().parent.parent
+    def __init__(self, predictor: Predictor, load: Callable[[Path], Predictor] = Predictor.load) -> None:
+        if predictor.checkpoint is None:
+            raise ArgumentValueError(f"{predictor.name} was not loaded from a file: no better one can be looked for")
+        self._run = predictor.checkpoint.parent.parent
         self._load = load
-        self._used, self._path = predictor, path.absolute()
+        self._used, self._path = predictor, predictor.checkpoint
         self._known = frozenset(list_checkpoints(self._run))
         # What could not be loaded: its path, size, and time of change.
         self._refused: tuple[Path, int, int] | None = None

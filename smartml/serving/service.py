@@ -7,7 +7,8 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
-from smartml.serving.batching import Batcher, BatchLimits, Outcome, Sample
+from smartml.serving.batching import Batcher, Outcome, Sample
+from smartml.serving.limits import BatchLimits
 from smartml.serving.metrics import Metrics
 from smartml.serving.predictor import Predictor
 from smartml.serving.reload import CheckpointWatch

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,13 +78,18 @@ class StoreWorker:
         self._finder = QuestionFinder(client.database, self._first, entities, are_kept=keep_questions)
         self._stopped = threading.Event()
 
-    def run(self) -> None:
-        """Answer until stopped. A database that goes away is waited for."""
+    @property
+    def pattern(self) -> str:
+        """What keys of questions look like."""
+        return f"{self._first.decode()}_<rank>_<iteration>"
+
+    def run(self, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Answer until stopped, or until `is_over`. A database that goes away is waited for."""
         reloading = threading.Thread(target=self._reload, name="smartml-reload", daemon=True)
         if self._watch is not None:
             reloading.start()
         pause_s = _SHORTEST_PAUSE_S
-        while not self._stopped.is_set():
+        while not self._stopped.is_set() and not is_over():
             try:
                 is_idle = self.answer_waiting() == 0
             except StoreError as error:
@@ -94,6 +99,7 @@ class StoreWorker:
             pause_s = min(1.5 * pause_s, _LONGEST_PAUSE_S) if is_idle else _SHORTEST_PAUSE_S
             if is_idle:
                 self._stopped.wait(pause_s)
+        self._stopped.set()
         if self._watch is not None:
             reloading.join()
 

@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from smartml.errors import ArgumentValueError, QueueFullError
-from smartml.serving.batching import Batcher, BatchLimits
+from smartml.serving.batching import Batcher
+from smartml.serving.limits import BatchLimits
 
 
 class Model:

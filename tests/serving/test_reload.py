@@ -21,7 +21,7 @@ def run(tmp_path):
 
 
 def watch(path):
-    return CheckpointWatch(path, Predictor.load(path))
+    return CheckpointWatch(Predictor.load(path))
 
 
 def test_a_better_checkpoint_is_found_once(run):
@@ -127,7 +127,7 @@ def test_requests_go_on_while_checkpoints_change_and_each_has_one_of_them(tmp_pa
 def test_a_server_takes_the_better_checkpoint_of_a_run(run):
     first = run.save(10, 0.5, seed=1, keep=1)
     predictor = Predictor.load(first)
-    watching = CheckpointWatch(first, predictor)
+    watching = CheckpointWatch(predictor)
     with serving(predictor, watch=watching, reload_interval_s=0.05) as client:
         before = client.post("/predict", json=client.get("/info").json()["example"])
         # Half of one first, as a trainer that cannot replace files would write it.

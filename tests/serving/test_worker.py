@@ -222,7 +222,7 @@ def test_a_better_checkpoint_answers_when_it_is_there(client, tmp_path):
     run = Run(tmp_path, inputs=("field",), outputs=("later",))
     first = run.save(10, 0.5, seed=1)
     predictor = Predictor.load(first)
-    watch = CheckpointWatch(first, predictor)
+    watch = CheckpointWatch(predictor)
     with working(predictor, client, watch=watch, reload_interval_s=0.02) as worker:
         client.put_tensor("field_0_1", fields(1))
         before = wait_for(client, "later_0_1")
