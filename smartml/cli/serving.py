@@ -85,16 +85,20 @@ def serve(
     **http: Any,
 ) -> None:
     """Answer requests by a trained model, over HTTP or through a database."""
+    # What is wrong with these is said before the model is loaded, which takes longer.
+    prefixes = named_values(prefix, "--prefix")
+    token_file = http.pop("token_file")
+    token = read_token(token_file) if token_file is not None else None
     predictor = load(model_path, device, threads)
     watch = CheckpointWatch(predictor, partial(Predictor.load, device=device)) if reload else None
     if redis is None:
-        _serve_http(predictor, watch, max_batch_size, **http)
+        _serve_http(predictor, watch, token, max_batch_size, **http)
         return
     with Client(address=redis or None) as client, until_interrupted() as is_over:
         worker = StoreWorker(
             predictor,
             client,
-            prefixes=named_values(prefix, "--prefix"),
+            prefixes=prefixes,
             keep_questions=keep_questions,
             max_batch_size=max_batch_size,
             watch=watch,
@@ -107,10 +111,10 @@ def serve(
 def _serve_http(
     predictor: Predictor,
     watch: CheckpointWatch | None,
+    token: str | None,
     max_batch_size: int,
     host: str,
     port: int,
-    token_file: Path | None,
     tls_certificate: Path | None,
     tls_key: Path | None,
     max_wait_ms: float,
@@ -119,7 +123,6 @@ def _serve_http(
 ) -> None:
     batches = BatchLimits(max_batch_size, max_wait_ms / 1000, max_queued)
     limits = ServerLimits(batches, max_body_size=max_body_mb * _MB, max_bodies_size=16 * max_body_mb * _MB)
-    token = read_token(token_file) if token_file is not None else None
     # These need packages that a worker does not: they are imported now.
     app = serving.create_app(predictor, limits, token=token, watch=watch)
     server = serving.Server(app, host, port, certificate_file=tls_certificate, key_file=tls_key)

@@ -31,6 +31,7 @@ _MOST_ERRORS = 20
 _LONGEST_NAME = 100
 # RFC 4648, section 4.
 _BASE64_PATTERN = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+_BASE64_ENDS = ("", "[A-Za-z0-9+/]{2}==", "[A-Za-z0-9+/]{3}=")
 _BASE64_SCHEMA = {"type": "string", "format": "byte", "contentEncoding": "base64", "pattern": _BASE64_PATTERN}
 _NUMBER_SCHEMA = {"type": ["number", "null"], "description": "null stands for what is no finite number"}
 # Where the OpenAPI description keeps the types.
@@ -80,6 +81,7 @@ def _body_type(name: str, field: Field) -> Any:
     if isinstance(field, ArrayField):
         length = 4 * -(-field.size // 3)
         schema = _BASE64_SCHEMA | {
+            "pattern": f"^[A-Za-z0-9+/]{{{4 * (field.size // 3)}}}{_BASE64_ENDS[field.size % 3]}$",
             "minLength": length,
             "maxLength": length,
             "description": f"{field.size} bytes: an array {list(field.shape)} of {field.dtype.str}, in C order",
