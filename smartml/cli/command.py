@@ -32,6 +32,9 @@ _COMMANDS = {
     "info": _Command("machine", "info", "Tell what is installed: versions and paths."),
     "module": _Command("module", "module", "Build and find the module for programs of SmartRedis."),
     "monitor": _Command("monitor", "monitor", "Keep, read and show the records of a run while it goes on."),
+    "predict": _Command(
+        "serving", "predict", "Answer samples in files by a trained model, and say how right the answers are."
+    ),
     "preview": _Command("scripts", "preview", "Print all that the launch script SCRIPT would run, and start nothing."),
     "record": _Command(
         "recordings",

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from smartml import Client, serving
 from smartml.cli.terminal import plain_errors, until_interrupted
@@ -130,3 +132,47 @@ def _serve_http(
     if not server.is_local and token is None:
         click.echo("everybody who reaches this machine may ask: --token-file names a token to demand", err=True)
     server.run()
+
+
+@click.command()
+@model_option
+@click.option(
+    "--input", "inputs", multiple=True, required=True, metavar="NAME=SOURCE", help="Folder, list or CSV file."
+)
+@click.option("--target", "targets", multiple=True, metavar="NAME=SOURCE", help="True values of an output, to compare.")
+@click.option("--output-folder", "--output_folder", required=True, type=click.Path(file_okay=False, path_type=Path))
+@device_option
+@threads_option
+@max_batch_size_option
+@plain_errors
+def predict(
+    model_path: Path,
+    inputs: tuple[str, ...],
+    targets: tuple[str, ...],
+    output_folder: Path,
+    device: str,
+    threads: int | None,
+    max_batch_size: int,
+) -> None:
+    """Answer samples in files by a trained model, and say how right the answers are."""
+    sources, truths = named_values(inputs, "--input"), named_values(targets, "--target")
+    predictor = load(model_path, device, threads)
+    columns = (TextColumn("{task.completed} of {task.total} samples"), BarColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task("", total=None)
+        found = serving.predict_files(
+            predictor,
+            sources,
+            output_folder,
+            targets=truths,
+            batch_size=max_batch_size,
+            report=lambda done, total: shown.update(task, completed=done, total=total),
+        )
+    for output, by_column in found.items():
+        for column, metrics in by_column.items():
+            values = ", ".join(
+                f"{kind} {'none' if value is None else f'{value:.4f}'}" for kind, value in metrics.items()
+            )
+            click.echo(f"{output}, {column}: {values}")
+    click.echo(f"answers of {predictor.name} are in {output_folder}")

@@ -6,19 +6,30 @@ from smartml.lazy import lazy_names as _lazy_names
 
 if TYPE_CHECKING:
     from smartml.serving.app import create_app
+    from smartml.serving.files import predict_files
     from smartml.serving.limits import BatchLimits, ServerLimits
     from smartml.serving.predictor import Predictor
     from smartml.serving.reload import CheckpointWatch
     from smartml.serving.server import Server
     from smartml.serving.worker import StoreWorker
 
-__all__ = ["BatchLimits", "CheckpointWatch", "Predictor", "Server", "ServerLimits", "StoreWorker", "create_app"]
+__all__ = [
+    "BatchLimits",
+    "CheckpointWatch",
+    "Predictor",
+    "Server",
+    "ServerLimits",
+    "StoreWorker",
+    "create_app",
+    "predict_files",
+]
 
 # Some need packages that take long to import, or are not installed with the others.
 __getattr__, __dir__ = _lazy_names(
     __name__,
     {
         "smartml.serving.app": ("create_app",),
+        "smartml.serving.files": ("predict_files",),
         "smartml.serving.limits": ("BatchLimits", "ServerLimits"),
         "smartml.serving.predictor": ("Predictor",),
         "smartml.serving.reload": ("CheckpointWatch",),

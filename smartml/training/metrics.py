@@ -109,7 +109,7 @@ def _measure_target(
         return {kind: of_categories(kind, truth[known], shares) for kind in kinds}
     scale, known = decoder.scales[target], ~np.isnan(truth)
     true, said = scale.unscaled(truth[known].astype(np.float64)), scale.unscaled(answer[known].astype(np.float64))
-    return {kind: _of_numbers(kind, true, said) for kind in kinds}
+    return {kind: of_numbers(kind, true, said) for kind in kinds}
 
 
 def of_categories(kind: str, truth: Array, shares: Array) -> float:
@@ -124,7 +124,8 @@ def of_categories(kind: str, truth: Array, shares: Array) -> float:
     return sum(each) / len(each) if each else math.nan
 
 
-def _of_numbers(kind: str, true: Array, said: Array) -> float:
+def of_numbers(kind: str, true: Array, said: Array) -> float:
+    """Compute a metric of numbers in their own units, both (n,)."""
     # Some say nothing of a single number.
     return float(_OF_NUMBERS[kind](true, said)) if len(true) > 1 else math.nan
 

@@ -47,8 +47,8 @@ def read_files(configuration: Configuration) -> list[Sample]:
 
     A sample has at least one input and one target; what else there is of it is counted in the log.
     """
-    inputs = {config.name: _values(config, config.source, config.type) for config in configuration.inputs}
-    targets = {config.name: _values(config, config.source, config.type) for config in configuration.outputs}
+    inputs = {config.name: read_source(config, config.source) for config in configuration.inputs}
+    targets = {config.name: read_source(config, config.source) for config in configuration.outputs}
     known = set().union(*inputs.values()) if inputs else set().union(*targets.values())
     ids = sorted(known.intersection(set().union(*targets.values())))
     if not ids:
@@ -79,9 +79,9 @@ def read_values(sample: Sample) -> Sample:
     return Sample(sample.id, inputs, targets)
 
 
-def _values(config: InputConfig | OutputConfig, source: str, kind: str) -> dict[str, Any]:
-    """Return the values of one input or output by sample id."""
-    path = Path(source)
+def read_source(config: InputConfig | OutputConfig, source: str) -> dict[str, Any]:
+    """Return the values of one input or output by sample id, from its source or another one like it."""
+    path, kind = Path(source), config.type
     if _ADDRESS in source:
         raise DataError(
             f"{config.name!r}: {source} is an address of no known kind: there are ws://, wss:// and redis://"
