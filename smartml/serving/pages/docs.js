@@ -28,7 +28,9 @@ function whole(schema, schemas) {
 function command(method, path, content) {
   const place = new URL(path.slice(1), location.href).href;
   if (method === "get") return `curl ${place}`;
-  return `curl -X ${method.toUpperCase()} -H 'Content-Type: application/json' \\\n  -d '${JSON.stringify(content.example)}' ${place}`;
+  // As a shell reads it: a quote ends the text, is escaped, and begins it again.
+  const body = JSON.stringify(content.example).replaceAll("'", "'\\''");
+  return `curl -X ${method.toUpperCase()} -H 'Content-Type: application/json' \\\n  -d '${body}' ${place}`;
 }
 
 function operation(path, method, described, schemas) {

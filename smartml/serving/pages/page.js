@@ -203,6 +203,7 @@ $("question").addEventListener("submit", async (event) => {
     showProblem(error.message);
   } finally {
     button.disabled = false;
+    $("reply").scrollIntoView({ block: "nearest" });
   }
 });
 begin().catch((error) => showProblem(error.message));
