@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pytest
 
 from .conftest import serving
@@ -79,6 +80,8 @@ def test_a_person_fills_in_a_form_and_sees_the_answer(browser, client):
     shown = ask(browser)
 
     assert "verdict" in shown and "good" in shown and "%" in shown and "speed:" in shown
+    assert "Shape 3 × 2, row by row" in shown
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#reply pre")[0].text.split()) == 6
     assert find(browser, "#checkpoint").text == "network 0"
     assert errors(browser) == []
 
@@ -132,7 +135,7 @@ class Answering(TorchModel):
     """Gives names of its own to classes."""
 
     def decode(self, outputs, samples):
-        return [{"verdict": {"Outcome": {EVIL: 1.0}}, "later": EVIL} for _ in samples]
+        return [{"verdict": {"Outcome": {EVIL: 1.0, "good": 0.0}}, "later": np.zeros((3, 2), "f4")} for _ in samples]
 
 
 def test_what_the_model_answers_is_shown_as_text(browser):

@@ -5,6 +5,9 @@
 const $ = (id) => document.getElementById(id);
 let token = "";
 let readers = {};
+let outputs = {};
+// Of an array so many values are shown.
+const MOST_VALUES = 200;
 
 function make(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
@@ -126,6 +129,7 @@ async function begin() {
   }
   const info = await response.json();
   $("checkpoint").textContent = info.checkpoint;
+  outputs = info.outputs;
   $("inputs").replaceChildren();
   readers = {};
   for (const [name, field] of Object.entries(info.inputs)) {
@@ -160,14 +164,31 @@ function showProblem(detail) {
 
 function showOutput([name, value]) {
   const heading = make("h2", { textContent: name });
+  if (outputs[name].type === "array") return [heading, ...showArray(value, outputs[name])];
   if (typeof value === "string") return [heading, make("pre", { textContent: value })];
   return [heading, ...Object.entries(value).flatMap(([column, numbers]) => showColumn(column, numbers))];
+}
+
+function showArray(text, field) {
+  if (field.dtype !== "<f4") return [make("pre", { textContent: text })];
+  const view = new DataView(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
+  const count = Math.min(view.byteLength / 4, MOST_VALUES);
+  const values = Array.from({ length: count }, (_, index) => shortened(view.getFloat32(4 * index, true)));
+  const rest = view.byteLength / 4 - count;
+  return [
+    make("p", { className: "hint", textContent: `Shape ${field.shape.join(" × ")}, row by row` }),
+    make("pre", { textContent: values.join("  ") + (rest ? `  … and ${rest} more` : "") }),
+  ];
+}
+
+function shortened(number) {
+  return String(Number(number.toPrecision(6)));
 }
 
 function showColumn(column, numbers) {
   const entries = Object.entries(numbers);
   if (entries.length === 1 && entries[0][0] === column) {
-    return [make("p", { textContent: `${column}: ${entries[0][1] ?? "no finite number"}` })];
+    return [make("p", { textContent: `${column}: ${entries[0][1] === null ? "no finite number" : shortened(entries[0][1])}` })];
   }
   entries.sort((one, other) => other[1] - one[1]);
   return [make("p", { textContent: column }), ...entries.map(([label, share]) => bar(label, share))];
