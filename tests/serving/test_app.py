@@ -12,7 +12,7 @@ from servers import wait_until
 
 from smartml.serving import BatchLimits, ServerLimits
 
-from .conftest import as_body, httpx, serving
+from .http import as_body, httpx, serving
 from .models import SHAPE, TorchModel, make_predictor, make_sample
 
 

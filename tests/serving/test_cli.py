@@ -20,7 +20,7 @@ from servers import wait_until
 from smartml.cli import main
 from smartml.serving import Predictor
 
-from .conftest import httpx
+from .http import httpx
 from .runs import Run, sample_for
 
 TOKEN = "a-token-of-some-length"

@@ -6,7 +6,7 @@ import pytest
 
 from smartml.serving import Predictor
 
-from .conftest import serving
+from .http import serving
 from .models import make_predictor
 from .runs import INPUTS, OUTPUTS, Run
 

@@ -10,7 +10,7 @@ from servers import wait_until
 from smartml.serving import Predictor
 from smartml.serving.reload import CheckpointWatch
 
-from .conftest import as_body, serving
+from .http import as_body, serving
 from .models import make_predictor, make_sample
 from .runs import Run
 
