@@ -4,13 +4,13 @@ A body is a JSON list of samples, each with every input by name; bytes, arrays a
 `{"result": […]}` with an object per sample, in their order. The forms are those of EIR's `eirserve`.
 """
 
-import base64
 import binascii
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
+import pybase64
 from numpy.typing import NDArray
 from pydantic import AfterValidator, ConfigDict, FailFast, TypeAdapter, ValidationError, WithJsonSchema, create_model
 from pydantic import Field as BodyField
@@ -104,7 +104,7 @@ def _column_type(classes: tuple[str, ...] | None) -> Any:
 
 def _decoded(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        return pybase64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise PydanticCustomError("base64", "is not base64: {reason}", {"reason": str(error)}) from error
 
@@ -190,7 +190,7 @@ def encode_answers(answers: Sequence[Mapping[str, Any]]) -> bytes:
 
 def _encoded(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return base64.b64encode(value.tobytes()).decode()
+        return pybase64.b64encode_as_string(value.tobytes())
     return value
 
 
