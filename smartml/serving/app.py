@@ -1,6 +1,5 @@
 """The HTTP side of a service: what is asked under which path, and every way in which that can go wrong."""
 
-import asyncio
 import contextlib
 import math
 import time
@@ -24,6 +23,7 @@ from smartml.serving.predictor import Predictor
 from smartml.serving.reload import CheckpointWatch
 
 try:
+    import anyio
     from fastapi import FastAPI, Request
     from fastapi.responses import FileResponse, JSONResponse, Response
     from pydantic import ValidationError
@@ -177,7 +177,9 @@ class _Predict:
     async def _respond(self, request: Request) -> Response:
         pieces: list[bytes] = []
         try:
-            await asyncio.wait_for(self._read(request, pieces), self._limits.body_timeout_s)
+            # Unlike asyncio.wait_for, this needs no task of its own.
+            with anyio.fail_after(self._limits.body_timeout_s):
+                await self._read(request, pieces)
             samples = self._body.parse(b"".join(pieces))
             reply = await self._service.predict(samples)
         except ValidationError as error:
@@ -189,7 +191,7 @@ class _Predict:
             if refusal.status == 413:
                 await self._discard(request)
             return _refused(refusal.status, str(refusal), refusal.headers)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             reason = f"the body did not arrive within {self._limits.body_timeout_s:g} s"
             return _refused(408, reason, {"connection": "close"})
         except QueueFullError as error:
@@ -231,8 +233,8 @@ class _Predict:
         return _Refusal(413, f"a body may have {self._limits.max_body_size} bytes at most", connection="close")
 
     async def _discard(self, request: Request) -> None:
-        with contextlib.suppress(asyncio.TimeoutError, ClientDisconnect, RuntimeError):
-            await asyncio.wait_for(_read_out(request), _DISCARD_S)
+        with contextlib.suppress(ClientDisconnect), anyio.move_on_after(_DISCARD_S):
+            await _read_out(request)
 
     def _retry_after(self) -> str:
         # RFC 9110, section 10.2.3: whole seconds.

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import signal
 import socket
@@ -71,9 +72,14 @@ class Server:
 
     def run(self) -> None:
         """Serve until stopped, or by SIGTERM or SIGINT; whatever was accepted is answered before it returns."""
+        # What is there by now stays: to look through all of it for garbage, again and again, takes tenths of a second
+        # where a framework is loaded, in which nobody is answered.
+        gc.collect()
+        gc.freeze()
         try:
             self._server.run(sockets=[self._socket])
         finally:
+            gc.unfreeze()
             self._socket.close()
 
     def stop(self) -> None:
