@@ -19,7 +19,8 @@ Batching gains where a batch costs less than its samples one by one; that is sho
 network that a single sample keeps busy, such as a large transformer on a CPU, there is little to gain.
 
 Every round measures all servers one after the other, in changing order; tables show medians over rounds of requests per
-second, their ratios to the plain server in the same round, and the 99th percentile of the time to the answer.
+second, their ratios to the plain server in the same round, the 99th percentile of the time to the answer, and the CPU
+time of the server per request, which others on the machine disturb the least.
 """
 
 import argparse
@@ -37,6 +38,7 @@ import time
 from typing import NamedTuple
 
 import numpy as np
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -183,9 +185,12 @@ SERVERS = {
 class Run(NamedTuple):
     """What clients saw."""
 
+    requests: int
     rate: float
     p99_ms: float
     client_cores: float
+    # CPU time of the server, with all its processes, per request.
+    cpu_ms: float = 0.0
 
 
 def request_bytes(number: int) -> bytes:
@@ -250,7 +255,7 @@ async def ask(port: int, clients: int, seconds: float) -> Run:
     await asyncio.gather(*(client.done for _, client in made))
     took = time.perf_counter() - began
     p99 = float(np.percentile(times, 99))
-    return Run(len(times) / took, 1000 * p99, (time.process_time() - cpu) / took)
+    return Run(len(times), len(times) / took, 1000 * p99, (time.process_time() - cpu) / took)
 
 
 def wait_until_it_answers(port: int, process: subprocess.Popen) -> None:
@@ -281,11 +286,25 @@ def measure(name: str, clients: tuple[int, ...], seconds: float) -> dict[int, Ru
         wait_until_it_answers(port, process)
         # What is learned and made ready at the first requests is not what is measured.
         asyncio.run(ask(port, 64, 0.5))
-        return {number: asyncio.run(ask(port, number, seconds)) for number in clients}
+        return {number: measure_clients(process.pid, port, number, seconds) for number in clients}
     finally:
         # With all the processes that it has.
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def measure_clients(pid: int, port: int, clients: int, seconds: float) -> Run:
+    """Let clients ask, and see what it costs the server."""
+    before = cpu_seconds(pid)
+    run = asyncio.run(ask(port, clients, seconds))
+    return run._replace(cpu_ms=1000 * (cpu_seconds(pid) - before) / run.requests)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process and all that it has started."""
+    process = psutil.Process(pid)
+    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return sum(one.user + one.system for one in times)
 
 
 # The tables
@@ -313,7 +332,8 @@ def print_gain() -> None:
 def print_tables(found: dict[str, list[dict[int, Run]]]) -> None:
     """Print what was measured."""
     for clients in CLIENTS:
-        table = Table("server", "requests/s", "of plain", "p99 (ms)", "clients' cores", title=f"{clients} clients")
+        columns = ("server", "requests/s", "of plain", "p99 (ms)", "CPU per request (ms)", "clients' cores")
+        table = Table(*columns, title=f"{clients} clients")
         for name, rounds in found.items():
             runs = [measured[clients] for measured in rounds]
             table.add_row(
@@ -321,6 +341,7 @@ def print_tables(found: dict[str, list[dict[int, Run]]]) -> None:
                 f"{statistics.median(run.rate for run in runs):.0f}",
                 f"{ratio(found, name, 'plain', clients):.2f}",
                 f"{statistics.median(run.p99_ms for run in runs):.1f}",
+                f"{statistics.median(run.cpu_ms for run in runs):.2f}",
                 f"{statistics.median(run.client_cores for run in runs):.2f}",
             )
         Console().print(table)
