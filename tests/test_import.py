@@ -143,6 +143,24 @@ except MissingDependencyError as error:
     assert run(code) == [f"smartml.streaming needs the package '{package}': pip install \"smartml[streaming]\""]
 
 
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [("create_app", "fastapi", "serving"), ("Server", "uvicorn", "serving"), ("predict_files", "torch", "training")],
+)
+def test_what_serving_lacks_is_named_with_its_extra(name, package, extra):
+    code = f"""
+import smartml.serving
+from smartml.errors import MissingDependencyError
+try:
+    smartml.serving.{name}
+except MissingDependencyError as error:
+    print(error)
+"""
+    [line] = run(code)
+    assert f'pip install "smartml[{extra}]"' in line
+    assert "needs the package" in line and line.split("'")[1] == package
+
+
 @pytest.mark.parametrize("name", ["SplitByRank", "SplitByWorker", "TorchIterable"])
 def test_a_lazy_name_whose_framework_is_not_installed_names_the_extra(name):
     code = f"""

@@ -1,7 +1,9 @@
 """A trained model that answers: in Python, over HTTP, and beside a simulation through the store."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from smartml.errors import MissingDependencyError as _MissingDependencyError
+from smartml.extras import missing as _missing
 from smartml.lazy import lazy_names as _lazy_names
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ __all__ = [
 ]
 
 # Some need packages that take long to import, or are not installed with the others.
-__getattr__, __dir__ = _lazy_names(
+_find, __dir__ = _lazy_names(
     __name__,
     {
         "smartml.serving.app": ("create_app",),
@@ -37,3 +39,13 @@ __getattr__, __dir__ = _lazy_names(
         "smartml.serving.worker": ("StoreWorker",),
     },
 )
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        return _find(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("smartml"):
+            raise
+        # What serving needs itself is named where it is imported; the rest belongs to the models of runs.
+        raise _MissingDependencyError(_missing(str(error.name), f"smartml.serving.{name}", "training")) from error

@@ -39,7 +39,7 @@ try:
     )
     from smartml.serving.service import Service
 except ImportError as error:
-    raise MissingDependencyError(missing("fastapi", "serving over HTTP", "serving")) from error
+    raise MissingDependencyError(missing(error.name or "fastapi", "serving over HTTP", "serving")) from error
 
 _PAGES = Path(__file__).with_name("pages")
 # Pages run nothing but their own scripts, and ask nobody but this server.
