@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from smartml import __version__
+from smartml.errors import MissingDependencyError
+from smartml.extras import missing
 
 
 class _Command(NamedTuple):
@@ -17,9 +19,18 @@ class _Command(NamedTuple):
     module: str
     name: str
     help: str
+    # What brings the packages that it needs, where those are optional.
+    extra: str = ""
 
     def load(self) -> click.Command:
-        command = getattr(import_module(f"smartml.cli.{self.module}"), self.name)
+        try:
+            command = getattr(import_module(f"smartml.cli.{self.module}"), self.name)
+        except MissingDependencyError as error:
+            raise click.ClickException(str(error)) from error
+        except ModuleNotFoundError as error:
+            if not self.extra or not error.name or error.name.startswith("smartml"):
+                raise
+            raise click.ClickException(missing(error.name, f"this command ({self.name})", self.extra)) from error
         assert isinstance(command, click.Command)
         return command
 
@@ -31,9 +42,14 @@ _COMMANDS = {
     "doctor": _Command("machine", "doctor", "Tell what this machine has, and how to get what is missing."),
     "info": _Command("machine", "info", "Tell what is installed: versions and paths."),
     "module": _Command("module", "module", "Build and find the module for programs of SmartRedis."),
-    "monitor": _Command("monitor", "monitor", "Keep, read and show the records of a run while it goes on."),
+    "monitor": _Command(
+        "monitor", "monitor", "Keep, read and show the records of a run while it goes on.", extra="monitor"
+    ),
     "predict": _Command(
-        "serving", "predict", "Answer samples in files by a trained model, and say how right the answers are."
+        "serving",
+        "predict",
+        "Answer samples in files by a trained model, and say how right the answers are.",
+        extra="serving",
     ),
     "preview": _Command("scripts", "preview", "Print all that the launch script SCRIPT would run, and start nothing."),
     "record": _Command(
@@ -42,10 +58,19 @@ _COMMANDS = {
         "Write the running stream of a database to the new folder OUT.",
     ),
     "replay": _Command("recordings", "replay_recording", "Put the recording OUT into a database as its producers did."),
-    "watch": _Command("pages", "watch", "Serve the page of a run: its programs, samples, losses, memory and fields."),
-    "stream": _Command("streaming", "stream", "Serve samples over WebSocket, and put those of others into a database."),
-    "serve": _Command("serving", "serve", "Answer requests by a trained model, over HTTP or through a database."),
-    "train": _Command("training", "train", "Train a model as YAML files say."),
+    "serve": _Command(
+        "serving", "serve", "Answer requests by a trained model, over HTTP or through a database.", extra="serving"
+    ),
+    "stream": _Command(
+        "streaming",
+        "stream",
+        "Serve samples over WebSocket, and put those of others into a database.",
+        extra="streaming",
+    ),
+    "train": _Command("training", "train", "Train a model as YAML files say.", extra="training"),
+    "watch": _Command(
+        "pages", "watch", "Serve the page of a run: its programs, samples, losses, memory and fields.", extra="monitor"
+    ),
 }
 
 
