@@ -91,8 +91,93 @@ def test_pipeline_snippet_serves_all_that_its_producer_puts(folder):
     assert "3200 samples" in written, (folder / "quickstart/trainer/trainer.err").read_text()
 
 
+def test_launching_snippet_starts_each_program_when_its_time_has_come(folder):
+    prelude = """
+from smartml import Experiment
+exp = Experiment("online-training")
+put = "import numpy as np; from smartml import Client; Client().put_tensor('points_0', np.zeros(3))"
+get = "from smartml import Client; assert Client().tensor_exists('points_0'); print('there')"
+settings, train_settings = (exp.create_run_settings("python", ["-c", code]) for code in (put, get))
+db, report = exp.create_database(port=0), exp.create_model("report", exp.create_run_settings("python", ["-c", ""]))
+"""
+
+    done = run(f"{prelude}{snippet_with('start_after')}print(exp.summary())\n", folder)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Completed") == 3
+    assert (folder / "online-training/trainer/trainer.out").read_text() == "there\n"
+
+
+def test_cluster_snippet_runs_its_members_as_jobs_of_slurm(folder, slurm):
+    (folder / "simulation.py").write_text("print('simulated')\n")
+
+    prelude = "from smartml import Experiment\n"
+    done = run(f"{prelude}{snippet_with('set_array')}print(exp.get_status(sweep))\n", folder)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("STATUS_COMPLETED") == 2, done.stdout
+    assert (folder / "sweep/sweep/sweep_1/sweep_1.out").read_text() == "simulated\n"
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the snippet pins a database to two CPUs")
+def test_database_snippet_reaches_both_databases(folder):
+    prelude = """
+from smartml import Experiment
+exp = Experiment("databases")
+code = "from smartml import Client; print(Client().database.address != Client(db_identifier='inner').database.address)"
+model = exp.create_model("model", exp.create_run_settings("python", ["-c", code]))
+"""
+    start = "exp.start(db, model)\nexp.stop()\n"
+
+    done = run(prelude + snippet_with("colocate_db_tcp") + start, folder)
+
+    assert done.returncode == 0, done.stderr
+    assert (folder / "databases/model/model.out").read_text() == "True\n", done.stderr
+
+
+def test_solver_snippet_reads_its_answer(folder):
+    prelude = """
+import numpy as np
+from smartml import Client, Orchestrator
+db = Orchestrator(port=0)
+db.start()
+client, rank, iteration, states = Client(address=db.address), 0, 0, np.zeros((4, 2))
+client.put_tensor("later_0_0", states + 1)
+"""
+
+    done = run(
+        f"{prelude}{snippet_with('later_{rank}')}print(later.sum(), client.tensor_exists('later_0_0'))\n", folder
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "8.0 False\n"
+
+
+def test_streaming_snippet_gets_samples(folder):
+    pytest.importorskip("websockets", reason="needs the package websockets")
+    pytest.importorskip("pybase64", reason="needs the package pybase64")
+
+    done = run(f"{snippet_with('WebSocketSource')}print(x.shape, y > 0)\n", folder)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "(3, 8, 8) True\n"
+
+
+def test_records_snippet_reads_what_it_logged(folder):
+    pytest.importorskip("grpc", reason="needs the package grpcio")
+
+    done = run(snippet_with("RecordServer"), folder)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "(1000,)\n"
+
+
 def test_no_snippet_is_left_out():
     tested = [
+        *map(
+            snippet_with,
+            ("start_after", "set_array", "colocate_db_tcp", "later_{rank}", "WebSocketSource", "RecordServer"),
+        ),
         *FILES.values(),
         snippet_with("import keras"),
         snippet_with("producers_done"),
