@@ -4,7 +4,9 @@ import logging
 from collections.abc import Sequence
 
 from smartml.errors import UnsupportedError
-from smartml.experiment.schedulers.options import OptionValue, check_walltime, count, names, text_of
+from smartml.experiment.hosting import Request
+from smartml.experiment.schedulers.batch import BatchSettings
+from smartml.experiment.schedulers.options import OptionValue, count, names, text_of
 
 logger = logging.getLogger(__name__)
 
@@ -13,12 +15,23 @@ class AllocationCommands:
     """Base of Orchestrator: what its launcher shall be asked for. The local one has nothing to give."""
 
     launcher: str
+    name: str
+    # As given to the constructor.
+    run_command: str
+    alloc: str | None
+    single_cmd: bool
+    # The batch job that runs the servers, where one was asked for; what it asks for may be changed.
+    batch_settings: BatchSettings | None
     # What was asked for, by name; used by the launcher when the database starts.
     run_args: dict[str, OptionValue]
-    batch_args: dict[str, OptionValue]
     cpus: int | None
     walltime: str | None
     requested_hosts: list[str]
+
+    @property
+    def batch(self) -> bool:
+        """True when the servers run in a batch job of their own."""
+        return self.batch_settings is not None
 
     def set_cpus(self, num_cpus: int) -> None:
         """Set the number of CPUs of each server."""
@@ -27,8 +40,8 @@ class AllocationCommands:
 
     def set_walltime(self, walltime: str) -> None:
         """Set how long the batch job of the database may run: `HH:MM:SS`. Raises UnsupportedError without one."""
-        self._check_has_batch_jobs("set_walltime")
-        self.walltime = check_walltime(walltime, r"\d+(:\d\d){1,2}", "HH:MM:SS, HH:MM")
+        self._batch_of("set_walltime").set_walltime(walltime)
+        self.walltime = walltime
 
     def set_hosts(self, host_list: str | Sequence[str]) -> None:
         """Set the hosts that the servers run on."""
@@ -41,8 +54,12 @@ class AllocationCommands:
 
     def set_batch_arg(self, arg: str, value: OptionValue = None) -> None:
         """Set an option of the batch job of the database. Raises UnsupportedError without one."""
-        self._check_has_batch_jobs("set_batch_arg")
-        self.batch_args[text_of("the name of an option", arg).lstrip("-")] = value
+        batch = self._batch_of("set_batch_arg")
+        name = text_of("the name of an option", arg).lstrip("-")
+        if name in batch.reserved_batch_args:
+            logger.warning("batch argument %r is set by smartml and cannot be by settings: it is ignored", arg)
+        else:
+            batch.batch_args[name] = value
 
     def set_run_arg(self, arg: str, value: OptionValue = None) -> None:
         """Set an option of the command that starts the servers."""
@@ -53,6 +70,21 @@ class AllocationCommands:
         if self.launcher == "local":
             logger.warning("the launcher 'local' has nothing to give for %s: it is kept, and not used", setter)
 
-    def _check_has_batch_jobs(self, setter: str) -> None:
+    def _batch_of(self, setter: str) -> BatchSettings:
         if self.launcher == "local":
             raise UnsupportedError(f"the launcher 'local' has no batch jobs: leave out {setter}")
+        if self.batch_settings is None:
+            raise UnsupportedError(f"database {self.name!r} is no batch job: use batch=True, or leave out {setter}")
+        return self.batch_settings
+
+    def _request(self) -> Request:
+        return Request(
+            self.launcher,
+            self.run_command,
+            tuple(self.requested_hosts),
+            self.alloc,
+            self.single_cmd,
+            self.cpus,
+            dict(self.run_args),
+            self.batch_settings,
+        )

@@ -47,10 +47,18 @@ def _take_up_job(
         run.is_attached = True
         launching.take_up(run, job)
         return
-    assert isinstance(job, DetachedJob)
     # The nodes of a cluster have the name of their database, and their own number.
     database = databases.get(job.name) or databases.get(job.name.rpartition("_")[0])
-    if database is not None:
+    if database is not None and isinstance(job, BatchJob):
+        # One that runs is watched by its database already.
+        known = {str(one.record()["id"]): one for one in database.jobs}
+        if job.record()["id"] in known:
+            runs.add(NodeRun(database, number, known[job.record()["id"]]))
+        else:
+            runs.add(NodeRun(database, number, job))
+            supervisor.adopt(job, on_end=lambda job: None)
+            job.watch()
+    elif database is not None:
         # Whoever stops a database removes its record.
         record = database.checkpoint_file
         entry.is_stopped = entry.is_stopped or record is None or not Path(record).exists()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from smartml.errors import ArgumentValueError, SchedulerError, SubmissionError, UnsupportedError
-from smartml.experiment.batch_watcher import Watcher, ask, pace_of_environment
+from smartml.experiment.batch_watcher import Watched, Watcher, ask, pace_of_environment
 from smartml.experiment.job import Job, code_text
 from smartml.experiment.loop import loop
 from smartml.experiment.output import keep_earlier
@@ -158,6 +158,11 @@ class BatchJob(Job):
                 self._begins.append(act)
                 return
         act()
+
+    def note_running(self) -> None:
+        """Take in that it runs, from who knows that sooner than the batch system is asked."""
+        if not self.has_ended and self._state.status is Status.STATUS_QUEUED:
+            self._note(JobState(Status.STATUS_RUNNING))
 
     @property
     def is_missed(self) -> bool:
@@ -411,7 +416,7 @@ def _hand_in(plan: BatchPlan) -> str:
 def check_cancel(jobs: Sequence[BatchJob]) -> None:
     """See that these jobs can be ended. Raises UnsupportedError for some of the programs that share one job."""
     for job in jobs:
-        others = [other for other in _watcher(job.launcher).others(job.job_id) if other not in jobs]
+        others = _others(_watcher(job.launcher), job.job_id, jobs)
         if others and job.shares_job and not job.has_ended:
             names = ", ".join(one.name for one in jobs if one.id == job.id)
             raise UnsupportedError(
@@ -420,8 +425,15 @@ def check_cancel(jobs: Sequence[BatchJob]) -> None:
             )
 
 
+def _others(watcher: Watcher, job_id: str, jobs: Sequence[BatchJob]) -> list[Watched]:
+    """Return the programs of a job of the batch system that are not among these."""
+    # By their names: who has attached to a job watches the same programs once more.
+    asked = {(job.task_id, job.name) for job in jobs if job.job_id == job_id}
+    return [other for other in watcher.others(job_id) if (other.task_id, other.name) not in asked]
+
+
 def _cancel(watcher: Watcher, jobs: Sequence[BatchJob], grace_s: float | None) -> None:
-    others = [job for job in watcher.others(jobs[0].job_id) if job not in jobs]
+    others = _others(watcher, jobs[0].job_id, jobs)
     # All of an array by its one name.
     ids = [job.id for job in jobs] if others else [jobs[0].job_id]
     watcher.end(ids)

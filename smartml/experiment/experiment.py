@@ -225,11 +225,15 @@ class Experiment:
         path: PathLike | None = None,
         db_nodes: int = 1,
         *,
-        interface: str | Sequence[str] = "lo",
+        interface: str | Sequence[str] = "auto",
         db_identifier: str = DEFAULT_DATABASE,
         **options: Any,
     ) -> Orchestrator:
-        """Describe a database; `path` is by default `<exp_path>/<db_identifier>`. `options` as for Orchestrator."""
+        """Describe a database; `path` is by default `<exp_path>/<db_identifier>`. `options` as for Orchestrator.
+
+        With other launchers than "local" its servers run on other hosts: in the allocation of this script, `alloc` or
+        `hosts`, or with `batch=True` in a job of their own.
+        """
         folder = path or Path(self.exp_path, db_identifier)
         return Orchestrator(folder, port, interface, self.launcher, db_nodes, db_identifier=db_identifier, **options)
 

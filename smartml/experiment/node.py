@@ -14,7 +14,7 @@ from redis.retry import Retry
 from smartml.errors import StoreConnectionError, StoreError, StoreReplyError, StoreTimeoutError
 from smartml.experiment.cluster import SLOTS
 from smartml.experiment.guardian import GRACE_S
-from smartml.experiment.process import ProcessJob
+from smartml.experiment.job import Job
 from smartml.experiment.record import NodeRecord
 from smartml.experiment.schedulers.local import Command
 from smartml.experiment.server import ServerConfig, find_server
@@ -27,11 +27,12 @@ from smartml.store.credentials import write_secret
 class Node:
     """One server of the database `database`: where it is, how it is doing, and how to reach it.
 
-    `job` is its process when this process started it; otherwise it is found by its record. `credentials` let us in.
+    `job` is what this process started for it, or the batch job that runs it; otherwise it is found by its record.
+    `credentials` let us in.
     """
 
     def __init__(
-        self, database: str, record: NodeRecord, job: ProcessJob | None = None, credentials: Credentials | None = None
+        self, database: str, record: NodeRecord, job: Job | None = None, credentials: Credentials | None = None
     ) -> None:
         self.database = database
         self.record = record
@@ -55,8 +56,8 @@ class Node:
 
     @property
     def pid(self) -> int:
-        """Its process."""
-        return self.record.pid
+        """Its process, on its host."""
+        return self.record.server_pid or self.record.pid
 
     @property
     def log(self) -> str:
@@ -75,12 +76,30 @@ class Node:
         """What it is doing, or how it ended."""
         if self.job is not None:
             return self.job.status
-        return Status.STATUS_RUNNING if self.record.find_process() else Status.STATUS_COMPLETED
+        return Status.STATUS_RUNNING if self.is_there() else Status.STATUS_COMPLETED
 
     @property
     def is_running(self) -> bool:
         """True while its process lives."""
         return self.status in (Status.STATUS_RUNNING, Status.STATUS_PAUSED)
+
+    def is_there(self) -> bool:
+        """Tell whether its process lives, or where that cannot be known here, whether it answers."""
+        if self.record.is_process_here:
+            return self.record.find_process() is not None
+        # The process is one of another machine, so it can only be asked.
+        return self.answers()
+
+    def answers(self, timeout_s: float = 2.0) -> bool:
+        """Tell whether a server answers there."""
+        try:
+            with self.connection(timeout_s) as client:
+                return bool(client.ping())
+        except (StoreReplyError, StoreTimeoutError):
+            # It loads its data, say, or has much to do.
+            return True
+        except StoreError:
+            return False
 
     def connection(self, timeout_s: float = 5.0) -> "contextlib.AbstractContextManager[redis.Redis]":
         """Connect to it for administration; its errors leave as smartml's. Never retries."""
@@ -193,9 +212,11 @@ def shut_down(nodes: Sequence[Node], grace_s: float) -> dict[Node, StoreError]:
             except StoreError as error:
                 refusals[node] = error
     deadline = time.monotonic() + grace_s
-    while any(node.record.find_process() for node in nodes) and time.monotonic() < deadline:
+    while any(node.is_there() for node in nodes) and time.monotonic() < deadline:
         time.sleep(0.005)
-    supervisor.end({node.record.mark: node.record.root for node in nodes}, grace_s)
+    supervisor.end({node.record.mark: node.record.root for node in nodes if node.record.is_process_here}, grace_s)
+    # Those of a batch system end with their servers, and then some time later it says so.
+    supervisor.stop([node.job for node in nodes if node.job is not None and not node.record.pid], grace_s)
     supervisor.wait([node.job for node in nodes if node.job is not None], GRACE_S)
     return refusals
 

@@ -18,18 +18,23 @@ from smartml.errors import (
 )
 from smartml.experiment.access import Access, Entrance
 from smartml.experiment.allocation import AllocationCommands
+from smartml.experiment.batch_jobs import BatchJob, recorded_job
 from smartml.experiment.cluster import Shape
 from smartml.experiment.description import DatabaseDescription
 from smartml.experiment.folder import DatabaseFolder
 from smartml.experiment.guardian import GRACE_S
+from smartml.experiment.hosted import HostedStart
+from smartml.experiment.hosting import check_run_command
+from smartml.experiment.job import Job
 from smartml.experiment.node import Node, launch_node, shut_down
 from smartml.experiment.ports import check_socket_is_free, free_ports, interface_addresses
-from smartml.experiment.process import ProcessJob
 from smartml.experiment.readiness import wait_until_ready
 from smartml.experiment.record import DatabaseRecord, read_record
 from smartml.experiment.restarts import Restarts
+from smartml.experiment.schedulers.batch import BatchSettings
+from smartml.experiment.schedulers.launchers import create_batch_settings, find_launcher
 from smartml.experiment.schedulers.local import DEFAULT_DATABASE, Databases
-from smartml.experiment.schedulers.options import OptionValue
+from smartml.experiment.schedulers.options import OptionValue, names
 from smartml.experiment.server import find_server
 from smartml.experiment.servers import Servers
 from smartml.experiment.setting_commands import SettingCommands
@@ -57,7 +62,7 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
     port: 0 takes a free one; None opens none, and clients use the `unix_socket`. The nodes of a cluster take this one
         and those that follow, and for talking to each other those 10000 above.
     interface: network interface(s) to listen on besides loopback; the first one's address is handed out. "auto" is
-        loopback for the launcher "local", else the fastest that the machine seems to have. On an interface named here
+        loopback for the launcher "local", else the fastest that each host seems to have. On an interface named here
         whoever reaches the machine reaches the data, as a warning says, unless there is a password.
     password: True has one made; or the password itself; or a path, of a file whose first line it is. It is written,
         for nobody else to read, to `auth_file`, which the experiment's programs find by themselves, and `connect` does.
@@ -81,7 +86,15 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
     detach: the database outlives this process; find it again by `Orchestrator.attach(path)`. Otherwise it ends with
         this process, in whatever way that ends.
     startup_timeout_s: how long it may take until it answers, loading its data included. A cluster takes two seconds:
-        so long a fresh node serves nothing.
+        so long a fresh node serves nothing. The time that a batch job waits in its queue does not count.
+
+    Launchers other than "local" start the servers on other hosts, one each as long as there are enough, with `path` in
+    a file system that all share; the interface is then one of those hosts. In an allocation, that of this script,
+    `alloc` or `hosts`, they are steps, and end with this process unless detached. With `batch` they are a job of their
+    own, `batch_settings`, for which `start` waits in the queue, and which lives on.
+
+    run_command: "auto" or one of the launcher's. single_cmd: one command for all servers, and not one for each.
+    account, time, queue: of the batch job.
     """
 
     def __init__(
@@ -103,21 +116,29 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
         restarts: int = 0,
         detach: bool = False,
         startup_timeout_s: float = 30.0,
+        batch: bool = False,
+        hosts: str | Sequence[str] | None = None,
+        run_command: str = "auto",
+        alloc: str | int | None = None,
+        single_cmd: bool = False,
+        account: str | None = None,
+        time: str | None = None,
+        queue: str | None = None,
     ) -> None:
-        if launcher != "local":
-            raise UnsupportedError(f"launcher {launcher!r} cannot start a database yet; there is: 'local'")
+        self.launcher = find_launcher(launcher)
+        self._is_local = self.launcher == "local"
+        self._interface = (interface,) if isinstance(interface, str) else tuple(interface)
         self._description = DatabaseDescription(
             db_identifier,
             Shape(db_nodes, replicas),
             port,
-            tuple(interface_addresses(interface, launcher)),
+            tuple(interface_addresses(interface, self.launcher)) if self._is_local else (),
             unix_socket,
             max_memory,
             persistence,
             Access(password, username, tls),
             restarts,
         )
-        self.launcher = launcher
         self.db_nodes = self.num_shards = db_nodes
         self.replicas = replicas
         self.name = self.db_identifier = db_identifier
@@ -125,10 +146,17 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
         self.detach = detach
         self.startup_timeout_s = startup_timeout_s
         self.run_args: dict[str, OptionValue] = {}
-        self.batch_args: dict[str, OptionValue] = {}
         self.cpus: int | None = None
-        self.walltime: str | None = None
-        self.requested_hosts: list[str] = []
+        self.walltime: str | None = time
+        self.requested_hosts: list[str] = [] if hosts is None else list(names("hosts", hosts))
+        self.run_command = run_command
+        self.alloc = None if alloc is None else str(alloc)
+        self.single_cmd = single_cmd
+        self.batch_settings: BatchSettings | None = None
+        if batch:
+            nodes = None if self.launcher == "sge" else self._description.shape.size
+            self.batch_settings = create_batch_settings(self.launcher, nodes, time or "", queue or "", account or "")
+        self._check_launcher(unix_socket, restarts)
         self._settings = {}
         self._given_path = None if path is None else os.path.abspath(os.fspath(path))
         # The servers, the primaries first, from their start on; also when another process started them.
@@ -139,11 +167,11 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
         # The way in, from the start on.
         self._entrance = Entrance()
         self._restarts = self._new_restarts()
-        # From here on the end of a server is news, once for each: their marks.
+        # From here on the end of a server is news, once for each.
         self._is_up = False
-        self._ended: set[str] = set()
-        # The jobs of servers that were started again, by the marks of those before.
-        self._successors: dict[str, ProcessJob] = {}
+        self._ended: set[Job] = set()
+        # The jobs of servers that were started again, by those before.
+        self._successors: dict[Job, Job] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -167,19 +195,35 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
                 f"the database of {file.parent} (pid {first.pid}, {nodes[0].address}) has ended; "
                 f"the last it had to say is in {first.log}"
             )
+        if record.jobs:
+            jobs = {str(job["id"]): recorded_job(job) for job in record.jobs}
+            for node, job in zip(nodes, record.jobs, strict=True):
+                node.job = jobs[str(job["id"])]
         is_row = [node.port for node in nodes] == list(range(first.port, first.port + len(nodes)))
         found = cls(
             file.parent,
             (first.port or None) if is_row else 0,
+            launcher=record.launcher,
             unix_socket=first.unix_socket,
             db_nodes=shape.primaries,
             db_identifier=identifier,
             replicas=shape.replicas,
             detach=True,
+            batch=bool(record.jobs),
         )
         found._nodes = nodes
         found._entrance = Entrance(credentials, auth_file)
+        found._watch_batch_jobs()
         return found
+
+    def _watch_batch_jobs(self) -> None:
+        """Hear of the end of batch jobs that another process has handed in."""
+        jobs = [job for job in self.jobs if isinstance(job, BatchJob)]
+        self._is_up = True
+        for job in jobs:
+            job.note_running()
+            supervisor.adopt(job, on_end=self._on_end)
+            job.watch()
 
     @property
     def type(self) -> str:
@@ -222,10 +266,10 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
         """True while a server that has ended by itself is about to serve again."""
         return self._restarts.is_busy
 
-    def tries_of(self, job: ProcessJob) -> list[ProcessJob]:
+    def tries_of(self, job: Job) -> list[Job]:
         """Return the job of a server, and those of the servers that have come back in its place."""
         tries = [job]
-        while successor := self._successors.get(tries[-1].mark):
+        while successor := self._successors.get(tries[-1]):
             tries.append(successor)
         return tries
 
@@ -249,7 +293,8 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
         if self.is_running:
             raise AlreadyStartedError(f"database {self.name!r} runs already at {self.address}: stop it first")
         # Tells of a missing program before anything is made.
-        find_server()
+        if self._is_local:
+            find_server()
         if find_module() is None:
             logger.warning(
                 "database %s has no tensor module, which programs of SmartRedis need: "
@@ -310,7 +355,7 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
     def _open_folder(self, default_path: str | os.PathLike[str] | None) -> None:
         self._scratch = None
         given = self._given_path or default_path
-        if given is None and not self.persistence and not self.detach:
+        if given is None and self._is_local and not self.persistence and not self.detach:
             self._folder = DatabaseFolder.make_temporary(self.db_identifier)
             self._scratch = supervisor.guard_folder(self._folder.path)
             return
@@ -326,7 +371,44 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
                 "Orchestrator.attach(path).stop(), or take another path"
             )
 
+    def _check_launcher(self, unix_socket: object, restarts: int) -> None:
+        """Refuse what the launcher cannot do."""
+        if self._is_local:
+            given = {
+                "hosts": self.requested_hosts,
+                "alloc": self.alloc,
+                "single_cmd": self.single_cmd,
+                "run_command": self.run_command not in ("auto", ""),
+            }
+            if wrong := [name for name, value in given.items() if value]:
+                raise UnsupportedError(f"the launcher 'local' starts servers on this machine: leave out {wrong[0]}")
+            return
+        check_run_command(self.launcher, self.run_command)
+        if self.alloc is not None and self.launcher != "slurm":
+            raise UnsupportedError(f"alloc={self.alloc!r}: only Slurm lets a script name an allocation: use hosts")
+        if unix_socket not in (None, False) or self._description.port is None:
+            raise UnsupportedError(
+                f"launcher {self.launcher!r}: a unix socket is reached on its own host alone: use TCP"
+            )
+        if restarts:
+            raise UnsupportedError(
+                f"restarts={restarts}: servers are started again by the launcher 'local' alone; leave it out"
+            )
+
+    def hosted_start(self, default_path: str | os.PathLike[str] | None = None) -> HostedStart:
+        """Return how the launcher will start the servers: what a preview shows. Not for the launcher "local"."""
+        folder = self._folder or DatabaseFolder(
+            Path(self._given_path or default_path or self.db_identifier).absolute(), self.db_identifier
+        )
+        return HostedStart(self._request(), self._description, folder, self._interface, self.startup_timeout_s)
+
     def _start_somewhere(self) -> None:
+        if not self._is_local:
+            self._is_up = False
+            start = self.hosted_start()
+            nodes, self._entrance, exposed = start.start(self._settings, self._on_end, self.detach)
+            self._serve(nodes, exposed)
+            return
         if self._description.port != 0:
             self._start_at(self._description.given_ports)
             return
@@ -356,6 +438,10 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
         except BaseException:
             supervisor.stop(node.job for node in nodes if node.job is not None)
             raise
+        self._serve(nodes, wanted.exposed)
+
+    def _serve(self, nodes: Sequence[Node], exposed: Sequence[str]) -> None:
+        """Take the servers that answer for those of this database."""
         self._nodes = tuple(nodes)
         self._write_record()
         self._restarts = self._new_restarts()
@@ -363,12 +449,12 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
         logger.info("database %s answers at %s after %.3f s", self.name, self.address, self.jobs[0].runtime_s)
         for node in nodes:
             self._check_still_there(node)
-        if wanted.exposed and not wanted.access.is_guarded:
+        if exposed and not self._description.access.is_guarded:
             logger.warning(
                 "database %s has no password: whoever reaches %s can read and change its data; password=True shuts "
                 "others out, and with them programs of SmartRedis, whose own client cannot log in",
                 self.name,
-                " or ".join(wanted.exposed),
+                " or ".join(exposed),
             )
 
     def _launch(self, index: int, ports: Sequence[int], detach: bool) -> Node:
@@ -388,7 +474,8 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
     def _write_record(self) -> None:
         assert self._folder is not None
         nodes = tuple(node.record for node in self._nodes)
-        record = DatabaseRecord(self.db_identifier, self._description.shape, nodes, self.auth_file)
+        jobs = tuple(node.job.record() for node in self._nodes if isinstance(node.job, BatchJob))
+        record = DatabaseRecord(self.db_identifier, self._description.shape, nodes, self.auth_file, self.launcher, jobs)
         record.write(self._folder.record_file)
 
     def _new_restarts(self) -> Restarts:
@@ -407,30 +494,32 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
         with self._lock:
             self._nodes = tuple(new if node is old else node for node in self._nodes)
             if old.job is not None and new.job is not None:
-                self._successors[old.job.mark] = new.job
+                self._successors[old.job] = new.job
             self._write_record()
         self._check_still_there(new)
 
     def _check_still_there(self, node: Node) -> None:
         """Hear of the end of a server that came before anyone listened."""
-        if node.job is not None and node.job.returncode is not None:
+        if node.job is not None and node.job.has_ended:
             self._on_end(node.job)
 
-    def _on_end(self, job: ProcessJob) -> None:
+    def _on_end(self, job: Job) -> None:
         """Hear of the end of a server that this process started."""
-        node = next((node for node in self._nodes if node.job is job), None)
+        nodes = [node for node in self._nodes if node.job is job]
         with self._lock:
             # Who ends while it starts is reported by whoever starts it.
-            if not self._is_up or node is None or job.mark in self._ended:
+            if not self._is_up or not nodes or job in self._ended:
                 return
-            self._ended.add(job.mark)
+            self._ended.add(job)
+        node = nodes[0]
         if not job.is_cancelled:
-            logger.error("%s is gone: %s; %s", node.title, job.ending, job.last_words)
+            title = node.title if len(nodes) == 1 else f"database {self.name} ({len(nodes)} nodes)"
+            logger.error("%s is gone: %s; %s", title, job.ending, job.last_words)
             # Who ends in order was asked to, if not from here.
             if job.returncode == 0 or not self._restarts.begin(node):
                 # The folder stays, for its log is wanted now.
                 supervisor.release([job])
-        elif all(other.returncode is not None for other in self.jobs):
+        elif all(other.has_ended for other in self.jobs):
             self._clean_up(keep_files=not all(other.is_cancelled for other in self.jobs))
 
     def _remove_record(self) -> None:

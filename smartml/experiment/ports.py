@@ -3,7 +3,7 @@
 import contextlib
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import psutil
 
@@ -84,6 +84,26 @@ def free_ports(hosts: Sequence[str], shape: Shape) -> list[int]:
         f"{shape.size} nodes of a cluster need as many ports, and those {BUS_OFFSET} above: only {len(found)} from "
         f"{_CLUSTER_PORTS[0]} to {_CLUSTER_PORTS[-1]} are free: use fewer nodes, or name the first port by port="
     )
+
+
+@contextlib.contextmanager
+def held_port(hosts: Sequence[str], is_cluster: bool) -> Iterator[int]:
+    """Keep a free port, and that of the bus of a cluster's node, from all others until the end of the block.
+
+    Raises ServerStartError when there is none.
+    """
+    for port in random.sample(_CLUSTER_PORTS, len(_CLUSTER_PORTS)):
+        numbers = (port, port + BUS_OFFSET) if is_cluster else (port,)
+        with contextlib.ExitStack() as stack:
+            try:
+                for host in hosts:
+                    for number in numbers:
+                        stack.enter_context(socket.socket()).bind((host, number))
+            except OSError:
+                continue
+            yield port
+            return
+    raise ServerStartError(f"no port from {_CLUSTER_PORTS[0]} to {_CLUSTER_PORTS[-1]} is free")
 
 
 def port_holder(port: int) -> str:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from smartml.errors import ArgumentValueError, UnsupportedError
+from smartml.experiment.batch_jobs import BatchPlan
 from smartml.experiment.ensemble import Ensemble
+from smartml.experiment.hosting import batch_job
 from smartml.experiment.model import Model
 from smartml.experiment.orchestrator import Orchestrator, auth_files, reachable
 from smartml.experiment.placements import Addresses, batch_plan, placement_of
@@ -114,7 +116,17 @@ def _database_lines(database: Orchestrator) -> list[str]:
         f"Type: {kind}",
         f"Nodes: {database.db_nodes}",
         f"Replicas: {database.replicas}",
+        *(_hosted_lines(database) if database.launcher != "local" and not database.is_running else []),
     ]
+
+
+def _hosted_lines(database: Orchestrator) -> list[str]:
+    start = database.hosted_start()
+    call = start.call("<token>")
+    if start.request.batch is not None:
+        plan, _ = batch_job(start.request, start.wanted.shape, start.folder, call)
+        return _plan_lines(plan)
+    return [f"Command: {shlex.join(step.settings.command(step.placement))}" for step in start.commands(call)]
 
 
 def _model_lines(model: Model, launcher: str, addresses: Addresses) -> list[str]:
@@ -164,7 +176,11 @@ def _program_lines(model: Model, launcher: str, addresses: Addresses, is_batch: 
 
 
 def _batch_lines(entity: Model | Ensemble, settings: BatchSettings, launcher: str, addresses: Addresses) -> list[str]:
-    plan = batch_plan(entity, settings, launcher, addresses)
+    return _plan_lines(batch_plan(entity, settings, launcher, addresses))
+
+
+def _plan_lines(plan: BatchPlan) -> list[str]:
+    settings = plan.settings
     command = shlex.join(settings.submit_command(str(plan.file)))
     command += f" < {shlex.quote(str(plan.file))}" if settings.reads_script else ""
     return [f"Command: {command}", f"Script: {plan.file}", *_indented(plan.text)]

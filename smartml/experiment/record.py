@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -28,15 +30,24 @@ class NodeRecord:
     unix_socket: str | None
     # Where it logs.
     log: str
+    # The machine of which `pid` is a process; empty for this one. (A run command runs here, its server elsewhere.)
+    machine: str = ""
+    # The server's own process, on `host`, where that is not `pid`; which is then 0 when a batch system has started it.
+    server_pid: int = 0
 
     @property
     def root(self) -> Root:
         """The process that was started."""
         return Root(self.pid, self.created)
 
+    @property
+    def is_process_here(self) -> bool:
+        """True when this machine knows whether the process lives."""
+        return self.pid != 0 and self.machine in ("", os.uname().nodename)
+
     def find_process(self) -> psutil.Process | None:
-        """Return the process, or None when it has ended."""
-        return find_root(self.root)
+        """Return the process, or None when it has ended, or was never one of this machine."""
+        return find_root(self.root) if self.is_process_here else None
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,9 @@ class DatabaseRecord:
     nodes: tuple[NodeRecord, ...]
     # The file with what clients have to show, not that itself.
     auth_file: str | None = None
+    launcher: str = "local"
+    # Of each node the job of a batch system, as `BatchJob.record` tells of it; none where a process was started.
+    jobs: tuple[Mapping[str, Any], ...] = ()
 
     def write(self, file: Path) -> None:
         """Write the file as a whole: a reader sees the old one or the new one."""
@@ -66,6 +80,8 @@ def read_record(file: Path) -> DatabaseRecord:
             shape=Shape(**fields["shape"]),
             nodes=tuple(NodeRecord(**node) for node in fields["nodes"]),
             auth_file=fields.get("auth_file"),
+            launcher=fields.get("launcher", "local"),
+            jobs=tuple(fields.get("jobs", ())),
         )
         if len(record.nodes) != record.shape.size:
             raise ValueError(f"{len(record.nodes)} nodes are not {record.shape}")

@@ -8,7 +8,6 @@ from smartml.experiment.job import Job
 from smartml.experiment.loop import Timer
 from smartml.experiment.model import Model
 from smartml.experiment.orchestrator import Orchestrator
-from smartml.experiment.process import ProcessJob
 from smartml.experiment.schedulers.batch import BatchSettings
 from smartml.experiment.states import Status
 
@@ -28,14 +27,14 @@ class Row(NamedTuple):
 class NodeRun:
     """One start of a server of a database, and those by which the database itself has brought it back."""
 
-    def __init__(self, entity: Orchestrator, number: int, job: ProcessJob) -> None:
+    def __init__(self, entity: Orchestrator, number: int, job: Job) -> None:
         self.entity = entity
         # Of the first try; those that follow count on.
         self.number = number
         self._first = job
 
     @property
-    def job(self) -> ProcessJob:
+    def job(self) -> Job:
         """The latest try."""
         return self.entity.tries_of(self._first)[-1]
 

@@ -5,8 +5,8 @@ from typing import Any
 from smartml.errors import NotStartedError, StoreError
 from smartml.experiment.cluster import covers_all_slots
 from smartml.experiment.description import DatabaseDescription
+from smartml.experiment.job import Job
 from smartml.experiment.node import Node
-from smartml.experiment.process import ProcessJob
 
 
 class Servers:
@@ -71,14 +71,14 @@ class Servers:
         return [node.log for node in self._started_nodes()]
 
     @property
-    def job(self) -> ProcessJob | None:
-        """The (first) server's process as a job, when this process started it."""
+    def job(self) -> Job | None:
+        """The (first) server's process, or batch job, when this process started it."""
         return next(iter(self.jobs), None)
 
     @property
-    def jobs(self) -> list[ProcessJob]:
-        """The process of each server as a job, when this process started it."""
-        return [node.job for node in self._nodes if node.job is not None]
+    def jobs(self) -> list[Job]:
+        """The process of each server as a job, when this process started it, or the batch jobs; one may run several."""
+        return list(dict.fromkeys(node.job for node in self._nodes if node.job is not None))
 
     def get_address(self) -> list[str]:
         """Return the addresses for clients, one of each server. Raises NotStartedError before the start."""

@@ -1,0 +1,131 @@
+"""Databases on the hosts of a real Slurm: as steps in an allocation, and as batch jobs of their own."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from smartml.errors import ArgumentValueError, NotStartedError, ServerStartError
+from smartml.experiment import Experiment, Orchestrator
+
+PUT_AND_GET = """
+import os, numpy as np, smartml
+with smartml.Client() as client:
+    for number in range(30):
+        client.put_tensor(f"x_{number}", np.full(3, number))
+    print(sum(client.get_tensor(f"x_{number}").sum() for number in range(30)), os.environ["SR_DB_TYPE"])
+"""
+
+
+@pytest.fixture
+def exp(tmp_path, slurm):
+    """An experiment on Slurm; all that it started is stopped in the end."""
+    made = Experiment("hosted", tmp_path, launcher="slurm")
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def allocation(slurm):
+    """Three nodes of Slurm for as long as the test takes."""
+    done = slurm.ask("salloc", "--no-shell", "--nodes=3", "--ntasks-per-node=4", "--job-name=test")
+    assert done.returncode == 0, done.stderr
+    return slurm.jobs()[0]
+
+
+@pytest.fixture
+def producer(exp, allocation):
+    """A step that puts tensors and gets them back."""
+    settings = exp.create_run_settings("python", ["-c", PUT_AND_GET], run_command="srun", alloc=allocation)
+    settings.set_tasks(1)
+    settings.set_nodes(1)
+    return exp.create_model("producer", settings)
+
+
+def words_of(model, kind="out"):
+    return Path(model.path, f"{model.name}.{kind}").read_text().split()
+
+
+@pytest.mark.parametrize(("db_nodes", "kind"), [(1, "Standalone"), (3, "Clustered")])
+def test_a_step_uses_the_database_that_runs_on_the_nodes_of_its_allocation(
+    exp, allocation, producer, slurm, db_nodes, kind, alive
+):
+    db = exp.create_database(0, db_nodes=db_nodes, interface="lo", alloc=allocation)
+    exp.start(db, producer)
+    assert exp.get_status(producer, db) == ["Completed", "Running"]
+    assert words_of(producer) == [str(3 * sum(range(30))), kind]
+    steps = slurm.run("squeue", "--steps", "--noheader", f"--jobs={allocation}", "--format=%j %N").split()
+    names = [f"orchestrator_{index}" for index in range(3)] if db_nodes == 3 else ["orchestrator"]
+    placed = dict(zip(steps[::2], steps[1::2], strict=True))
+    assert [placed[name] for name in names] == ["n1", "n2", "n3"][:db_nodes]
+    exp.stop()
+    assert exp.get_status(db) == ["Cancelled"]
+    assert not any(alive(pid) for pid in db.pids)
+    assert "Ready to accept connections" in Path(db.log).read_text()
+
+
+def test_a_batch_job_is_a_database_that_lives_on_and_is_found_again(exp, slurm, tmp_path, alive):
+    db = exp.create_database(0, db_nodes=3, interface="lo", batch=True, time="00:10:00")
+    exp.start(db)
+    (job,) = slurm.jobs()
+    assert exp.get_status(db) == ["Running"]
+    assert json.loads(Path(db.checkpoint_file).read_text())["jobs"][0]["job"] == job
+    with db.connect() as client:
+        client.put_tensor("x", np.arange(3))
+    assert slurm.run("squeue", "--noheader", "--format=%l", f"--jobs={job}").strip() == "10:00"
+    found = Orchestrator.attach(db.checkpoint_file)
+    assert (found.address, found.launcher, found.status) == (db.address, "slurm", "Running")
+    other = Experiment("other", tmp_path, launcher="slurm")
+    again = other.reconnect_orchestrator(db.path)
+    with again.connect() as client:
+        assert client.get_tensor("x").tolist() == [0, 1, 2]
+    again.stop()
+    assert not any(alive(pid) for pid in db.pids)
+    with pytest.raises(NotStartedError):
+        Orchestrator.attach(db.path)
+
+
+def test_an_experiment_finds_the_batch_job_of_its_database(exp, slurm, tmp_path):
+    db = exp.create_database(0, interface="lo", batch=True)
+    exp.start(db)
+    attached = Experiment.attach(tmp_path)
+    assert attached.get_status("orchestrator") == ["Running"]
+    assert attached.db_identifiers == {"orchestrator"}
+    attached.stop()
+    assert slurm.jobs() == []
+
+
+def test_the_end_of_the_database_s_job_is_noticed(exp, slurm, eventually, caplog):
+    db = exp.create_database(0, interface="lo", batch=True)
+    exp.start(db)
+    slurm.run("scancel", *slurm.jobs())
+    eventually(lambda: exp.get_status(db) == ["Cancelled"])
+    assert "was cancelled, and not by this script" in caplog.text
+    eventually(lambda: not Path(db.checkpoint_file).exists())
+
+
+def test_a_node_of_a_database_that_fails_is_noticed_and_named(exp, slurm, allocation, eventually, caplog):
+    db = exp.create_database(0, db_nodes=3, interface="lo", alloc=allocation)
+    exp.start(db)
+    os.kill(db.pids[1], signal.SIGKILL)
+    eventually(lambda: exp.get_status(db) == ["Failed"])
+    eventually(lambda: "node orchestrator_1" in caplog.text)
+
+
+def test_a_program_that_cannot_run_there_is_told_from_the_host(exp, allocation, monkeypatch):
+    monkeypatch.setenv("SMARTML_REDIS_SERVER", "/no/such/server")
+    with pytest.raises(ServerStartError, match=r"orchestrator cannot run on n1: .*/no/such/server"):
+        exp.start(exp.create_database(0, interface="lo", alloc=allocation))
+
+
+def test_an_interface_is_one_of_the_host(exp, allocation):
+    with pytest.raises(ServerStartError, match="cannot run on n1: network interface 'hsn7' does not exist"):
+        exp.start(exp.create_database(0, interface="hsn7", alloc=allocation))
+
+
+def test_without_an_allocation_there_is_no_host(exp):
+    with pytest.raises(ArgumentValueError, match="must know where to run it"):
+        exp.start(exp.create_database(0))
