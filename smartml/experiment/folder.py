@@ -19,7 +19,9 @@ class DatabaseFolder:
     A cluster `orchestrator` has for each node `orchestrator_<i>.conf`, `.out`, `.err` and `.nodes` (who holds which
     slots), and where data is kept `.rdb` or `.aof`. One server's are the same, but for `orchestrator.conf` and its data
     `orchestrator.rdb` or `.aof`, and without `.nodes`. Beside them `orchestrator.json` says that it runs, and
-    `orchestrator.auth`, with the certificates in `orchestrator.tls`, how clients log in.
+    `orchestrator.auth`, with the certificates in `orchestrator.tls`, how clients log in. Where a launcher has started
+    the servers, there is also what its commands say: `.launch.log` of each node, or `orchestrator.servers.out` and
+    `.err` of all together, and of a batch job its script `orchestrator.sh`, `.job.out`, `.job.err` and exit `.codes`.
     """
 
     path: Path
@@ -78,6 +80,11 @@ class DatabaseFolder:
             "err",
             r"\d+\.out",
             r"\d+\.err",
+            # Of those that a launcher has started.
+            r"(job|servers)\.(\d+\.)?(out|err)",
+            r"launch\.(\d+\.)?log",
+            "place",
+            "sh",
             r"once\.nodes",
             *(() if is_kept else ("nodes", "rdb")),
         )
@@ -85,6 +92,7 @@ class DatabaseFolder:
         for entry in os.listdir(self.path):
             if stale.fullmatch(entry):
                 (self.path / entry).unlink(missing_ok=True)
+        shutil.rmtree(self.path / f"{self.identifier}.codes", ignore_errors=True)
         self.record_file.unlink(missing_ok=True)
 
     def remove(self) -> None:

@@ -23,11 +23,15 @@ from smartml.experiment.schedulers.lsf import JsrunSettings
 from smartml.experiment.schedulers.mpi import MpiSettings
 from smartml.experiment.schedulers.options import OptionValue
 from smartml.experiment.schedulers.pals import PalsMpiexecSettings
+from smartml.experiment.schedulers.pbs import QsubBatchSettings
 from smartml.experiment.schedulers.settings import Placement, RunSettings
 from smartml.experiment.schedulers.sge import SgeQsubBatchSettings
 from smartml.experiment.schedulers.slurm import SbatchSettings, SrunSettings
 
 logger = logging.getLogger(__name__)
+
+# What a run command starts; not imported here, for it is run as a script.
+_PROGRAM = "smartml.experiment.placed_start"
 
 # A database that a batch system began anew would be empty, and at another address than its clients know.
 _BEGIN_ONCE: Mapping[str, tuple[str, OptionValue]] = {
@@ -134,6 +138,7 @@ def batch_job(request: Request, shape: Shape, folder: DatabaseFolder, call: Call
         settings.set_hostlist(request.hosts)
         if not isinstance(settings, SgeQsubBatchSettings):
             settings.set_nodes(len(request.hosts))
+    _ask_for_cpus(settings, request.cpus, shape.size)
     in_job = steps(replace(request, batch=settings), shape, folder, call, ())
     identifier = folder.identifier
     out, err = (str(folder.path / f"{identifier}.job.{kind}") for kind in ("out", "err"))
@@ -144,7 +149,10 @@ def batch_job(request: Request, shape: Shape, folder: DatabaseFolder, call: Call
 
 def check_hosts(request: Request, shape: Shape, hosts: Sequence[str], identifier: str) -> None:
     """See that there are hosts, and warn where several servers share one. Raises ArgumentValueError."""
-    if not hosts and not isinstance(_settings(request), JsrunSettings):
+    by_itself = isinstance(_settings(request), JsrunSettings)
+    if by_itself and request.hosts:
+        raise UnsupportedError(f"database {identifier!r}: jsrun chooses the hosts by itself: leave out hosts")
+    if not hosts and not by_itself:
         raise ArgumentValueError(
             f"database {identifier!r}: launcher {request.launcher!r} must know where to run it, and this script is in "
             "none of its allocations: name hosts=[...], or an allocation of Slurm by alloc=, or hand the database in "
@@ -161,12 +169,26 @@ def check_hosts(request: Request, shape: Shape, hosts: Sequence[str], identifier
 
 
 def _settings(request: Request) -> RunSettings:
-    # The same interpreter, and this smartml, wherever it starts.
+    # The same interpreter, and this smartml, wherever it starts. By `env`, for each MPI has other words for a variable.
     package = str(Path(__file__).parents[2])
-    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    folders = [package, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    path = os.pathsep.join(dict.fromkeys(filter(None, folders)))
     return create_run_settings(
-        request.launcher, sys.executable, run_command=request.run_command, env_vars={"PYTHONPATH": path}
+        request.launcher,
+        "env",
+        [f"PYTHONPATH={path}", sys.executable, "-m", _PROGRAM],
+        run_command=request.run_command,
     )
+
+
+def _ask_for_cpus(settings: BatchSettings, cpus: int | None, servers: int) -> None:
+    if isinstance(settings, SgeQsubBatchSettings) and (cpus is not None or servers > 1):
+        # It gives no hosts, but CPUs, as many on each as the parallel environment says.
+        settings.set_ncpus((cpus or 1) * servers)
+    elif isinstance(settings, SbatchSettings) and cpus is not None:
+        settings.set_cpus_per_task(cpus)
+    elif isinstance(settings, QsubBatchSettings) and cpus is not None:
+        settings.set_ncpus(cpus)
 
 
 def _nodes_of(request: Request, shape: Shape) -> int:
@@ -192,7 +214,7 @@ def _placed(
 ) -> RunSettings:
     """Return the settings of one run command that starts `tasks` servers on these hosts."""
     settings = copy.deepcopy(template)
-    settings.add_exe_args(["-m", "smartml.experiment.placed_start", call.text()])
+    settings.add_exe_args([call.text()])
     # As many on each host as have to share one, which mostly is one.
     distinct = list(dict.fromkeys(hosts))
     per_host = -(-tasks // (len(distinct) or tasks))
@@ -201,7 +223,9 @@ def _placed(
         settings.alloc = request.alloc if request.batch is None else None
         if relative is not None:
             settings.set("relative", relative)
-    if request.cpus is not None:
+    if request.cpus is not None and isinstance(settings, PalsMpiexecSettings):
+        settings.set("depth", request.cpus)
+    elif request.cpus is not None:
         settings.set_cpus_per_task(request.cpus)
     for name, value in (request.run_args or {}).items():
         settings.set(name, value)

@@ -169,6 +169,8 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
         self._restarts = self._new_restarts()
         # From here on the end of a server is news, once for each.
         self._is_up = False
+        # True when another process, or another part of this one, has started it.
+        self._is_attached = False
         self._ended: set[Job] = set()
         # The jobs of servers that were started again, by those before.
         self._successors: dict[Job, Job] = {}
@@ -219,7 +221,7 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
     def _watch_batch_jobs(self) -> None:
         """Hear of the end of batch jobs that another process has handed in."""
         jobs = [job for job in self.jobs if isinstance(job, BatchJob)]
-        self._is_up = True
+        self._is_up = self._is_attached = True
         for job in jobs:
             job.note_running()
             supervisor.adopt(job, on_end=self._on_end)
@@ -443,6 +445,7 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
     def _serve(self, nodes: Sequence[Node], exposed: Sequence[str]) -> None:
         """Take the servers that answer for those of this database."""
         self._nodes = tuple(nodes)
+        self._is_attached = False
         self._write_record()
         self._restarts = self._new_restarts()
         self._is_up = True
@@ -512,14 +515,16 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
                 return
             self._ended.add(job)
         node = nodes[0]
-        if not job.is_cancelled:
+        if self._is_attached and job.returncode == 0:
+            logger.info("%s has ended, stopped by another", node.title)
+        elif not job.is_cancelled:
             title = node.title if len(nodes) == 1 else f"database {self.name} ({len(nodes)} nodes)"
             logger.error("%s is gone: %s; %s", title, job.ending, job.last_words)
             # Who ends in order was asked to, if not from here.
             if job.returncode == 0 or not self._restarts.begin(node):
                 # The folder stays, for its log is wanted now.
                 supervisor.release([job])
-        elif all(other.has_ended for other in self.jobs):
+        elif not self._is_attached and all(other.has_ended for other in self.jobs):
             self._clean_up(keep_files=not all(other.is_cancelled for other in self.jobs))
 
     def _remove_record(self) -> None:

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -88,14 +90,14 @@ def test_a_batch_job_is_a_database_that_lives_on_and_is_found_again(exp, slurm, 
         Orchestrator.attach(db.path)
 
 
-def test_an_experiment_finds_the_batch_job_of_its_database(exp, slurm, tmp_path):
+def test_an_experiment_finds_the_batch_job_of_its_database(exp, slurm, tmp_path, eventually):
     db = exp.create_database(0, interface="lo", batch=True)
     exp.start(db)
     attached = Experiment.attach(tmp_path)
     assert attached.get_status("orchestrator") == ["Running"]
     assert attached.db_identifiers == {"orchestrator"}
     attached.stop()
-    assert slurm.jobs() == []
+    eventually(lambda: slurm.jobs() == [])
 
 
 def test_the_end_of_the_database_s_job_is_noticed(exp, slurm, eventually, caplog):
@@ -129,3 +131,93 @@ def test_an_interface_is_one_of_the_host(exp, allocation):
 def test_without_an_allocation_there_is_no_host(exp):
     with pytest.raises(ArgumentValueError, match="must know where to run it"):
         exp.start(exp.create_database(0))
+
+
+@pytest.fixture
+def mpi(tmp_path, monkeypatch):
+    """An experiment whose launcher starts programs by the MPI of this environment."""
+    found = Path(sys.executable).with_name("mpirun")
+    if not found.exists():
+        pytest.skip("no mpirun beside Python: pip install mpich")
+    monkeypatch.setenv("PATH", f"{found.parent}:{os.environ['PATH']}")
+    made = Experiment("mpi", tmp_path, launcher="sge")
+    yield made
+    made.stop()
+
+
+@pytest.mark.parametrize("single_cmd", [False, True])
+def test_mpirun_starts_a_cluster_whose_servers_share_a_host(mpi, single_cmd, caplog, alive):
+    db = mpi.create_database(
+        0, db_nodes=3, interface="lo", hosts="localhost", run_command="mpirun", single_cmd=single_cmd
+    )
+    mpi.start(db)
+    assert "has 3 servers on 1 hosts (localhost): some share one" in caplog.text
+    assert len(db.jobs) == (1 if single_cmd else 3)
+    assert len(set(db.ports)) == len(set(db.logs)) == len(set(db.pids)) == 3
+    with db.connect() as client:
+        client.put_tensor("x", np.arange(3))
+        assert client.get_tensor("x").tolist() == [0, 1, 2]
+    mpi.stop()
+    assert not any(alive(pid) for pid in db.pids)
+    assert ["Ready to accept connections" in Path(log).read_text() for log in db.logs] == [True] * 3
+
+
+def test_one_step_of_slurm_runs_all_servers(exp, allocation):
+    db = exp.create_database(0, db_nodes=3, interface="lo", alloc=allocation, single_cmd=True)
+    exp.start(db)
+    assert len(db.jobs) == 1 and db.is_active()
+    assert len(exp.summary().splitlines()) == 2 + 1
+    exp.stop()
+    assert exp.get_status(db) == ["Cancelled"]
+
+
+def test_a_database_with_a_password_keeps_its_data_from_one_job_to_the_next(exp, slurm, tmp_path, eventually, caplog):
+    options = {"interface": "lo", "batch": True, "persistence": "rdb", "password": True}
+    for number in range(2):
+        db = Orchestrator(tmp_path / "db", 0, launcher="slurm", db_nodes=3, **options)
+        db.start()
+        with db.connect() as client:
+            if number == 0:
+                client.put_tensor("x", np.arange(3))
+            assert client.get_tensor("x").tolist() == [0, 1, 2]
+            assert Orchestrator.attach(db.path).is_active()
+        db.stop()
+        eventually(lambda: slurm.jobs() == [])
+    assert "ERROR" not in caplog.text
+    db.remove_stale_files()
+    left = {f"orchestrator_{index}.{kind}" for index in range(3) for kind in ("rdb", "nodes")}
+    assert {file.name for file in Path(db.path).iterdir()} == {*left, "orchestrator.auth"}
+
+
+def test_a_script_in_an_allocation_uses_its_hosts_and_leaves_nothing_behind(tmp_path, slurm, eventually, alive):
+    (tmp_path / "launch.py").write_text(
+        "import os, signal\n"
+        "from smartml.experiment import Experiment\n"
+        "exp = Experiment('exp', launcher='slurm')\n"
+        "db = exp.create_database(0, db_nodes=3, interface='lo')\n"
+        "exp.start(db)\n"
+        "print(*db.pids, db.is_active(), flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run(
+        ["salloc", "--quiet", "--nodes=3", sys.executable, "launch.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    *pids, is_active = done.stdout.split()
+    assert is_active == "True" and len(pids) == 3, done.stderr
+    eventually(lambda: not any(alive(int(pid)) for pid in pids))
+
+
+def test_a_job_that_waits_in_the_queue_is_taken_back_on_an_interrupt(script, slurm, eventually):
+    slurm.run("salloc", "--no-shell", "--nodes=4", "--exclusive", "--job-name=test")
+    (blocking,) = slurm.jobs()
+    process = script(
+        "from smartml.experiment import Orchestrator\nOrchestrator('db', 0, 'lo', 'slurm', batch=True).start()"
+    )
+    eventually(lambda: len(slurm.jobs()) == 2)
+    process.send_signal(signal.SIGINT)
+    eventually(lambda: slurm.jobs() == [blocking])
+    assert "KeyboardInterrupt" in process.communicate(timeout=30)[1]
