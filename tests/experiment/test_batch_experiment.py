@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -205,3 +206,31 @@ def test_the_command_line_shows_a_job_before_it_is_handed_in(slurm, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert "#SBATCH --array=0-1\n" in done.stdout
     assert slurm.jobs() == []
+
+
+BESIDE = """
+import os, numpy as np, smartml
+with smartml.Client() as client:
+    client.put_tensor("x", np.arange(3))
+    pid = client.database.command("INFO", "server")["process_id"]
+    print(pid, client.get_tensor("x").sum(), os.environ["SSDB"].partition(":")[0])
+"""
+
+
+@pytest.mark.parametrize(("run_command", "tasks"), [(None, 1), ("srun", 2)])
+def test_a_program_of_a_job_has_a_database_beside_it(exp, run_command, tasks, eventually, alive):
+    settings = exp.create_run_settings("python", ["-c", BESIDE], run_command=run_command)
+    if run_command is not None:
+        settings.set_tasks(tasks)
+    model = exp.create_model("beside", settings, batch_settings=exp.create_batch_settings(batch_args={"ntasks": tasks}))
+    model.colocate_db_tcp(0)
+    # What is shown is what is handed in.
+    shown = exp.preview(model)
+    exp.start(model)
+    assert exp.get_status(model) == ["Completed"], Path(model.path, "beside.err").read_text()
+    script = Path(model.path, "beside.sh").read_text()
+    assert "colocated_start.py" in script and all(f"    {line}".rstrip() in shown for line in script.splitlines())
+    lines = [line.split() for line in Path(model.path, "beside.out").read_text().splitlines()]
+    assert [line[1:] for line in lines] == [["3", "127.0.0.1"]] * tasks
+    assert len({line[0] for line in lines}) == 1
+    eventually(lambda: not alive(int(lines[0][0])))

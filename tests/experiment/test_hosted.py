@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from slurm import PBS_PLUGIN
 
 from smartml.errors import ArgumentValueError, NotStartedError, ServerStartError
 from smartml.experiment import Experiment, Orchestrator
@@ -221,3 +222,97 @@ def test_a_job_that_waits_in_the_queue_is_taken_back_on_an_interrupt(script, slu
     process.send_signal(signal.SIGINT)
     eventually(lambda: slurm.jobs() == [blocking])
     assert "KeyboardInterrupt" in process.communicate(timeout=30)[1]
+
+
+def test_torque_s_commands_run_a_cluster_by_mpirun(slurm, tmp_path, monkeypatch, eventually, alive):
+    found = Path(sys.executable).with_name("mpirun")
+    if not (found.exists() and PBS_PLUGIN.exists()):
+        pytest.skip("no mpirun beside Python, or no qsub: pip install mpich; apt-get install slurm-wlm-torque")
+    monkeypatch.setenv("PATH", f"{found.parent}:{os.environ['PATH']}")
+    exp = Experiment("torque", tmp_path, launcher="pbs")
+    db = exp.create_database(0, db_nodes=3, interface="lo", batch=True, run_command="mpirun", time="00:10:00")
+    exp.start(db)
+    assert db.is_active() and exp.get_status(db) == ["Running"]
+    assert slurm.run("squeue", "--noheader", "--format=%D").split() == ["3"]
+    assert Orchestrator.attach(db.path).launcher == "pbs"
+    exp.stop()
+    eventually(lambda: slurm.jobs() == [] and not any(alive(pid) for pid in db.pids))
+
+
+# LSF, as far as a database sees it: `bsub` runs a script at once, `bjobs` tells of it in the format of its page
+# (IBM Spectrum LSF command reference, "bjobs -o"), `bkill` ends it, and `jsrun` numbers the processes it starts.
+LSF = r"""
+import os, signal, subprocess, sys
+from pathlib import Path
+
+folder, (name, *words) = Path(__file__).parent, [Path(sys.argv[0]).name, *sys.argv[1:]]
+if name == "bsub":
+    number = len(list(folder.glob("*.job"))) + 1
+    job = folder / f"{number}.job"
+    job.write_text(sys.stdin.read())
+    shell = f"trap : TERM; bash '{job}'; echo $? > {job}.draft; mv {job}.draft {job}.code"
+    nowhere = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    started = subprocess.Popen(["sh", "-c", shell], start_new_session=True, **nowhere)
+    job.with_suffix(".pid").write_text(str(started.pid))
+    print(f"Job <{number}> is submitted to default queue <normal>.")
+elif name == "bjobs":
+    for number in words[4:]:
+        code, killed = folder / f"{number}.job.code", (folder / f"{number}.killed").exists()
+        if not code.exists():
+            print(f"{number}|0|RUN|-|-|a:b:c")
+        elif killed:
+            print(f"{number}|0|EXIT|143|TERM_OWNER: job killed by owner|a:b:c")
+        else:
+            status = code.read_text().strip()
+            print(f"{number}|0|{'DONE' if status == '0' else 'EXIT'}|{status if status != '0' else '-'}|-|a:b:c")
+elif name == "bkill":
+    for number in words:
+        (folder / f"{number}.killed").touch()
+        os.killpg(int((folder / f"{number}.pid").read_text()), signal.SIGTERM)
+else:
+    options = {}
+    while words[0].startswith("-"):
+        option, _, value = words.pop(0).partition("=")
+        options[option] = value or words.pop(0)
+    os.chdir(options["--chdir"])
+    out, err = (open(options[f"--stdio_{kind}"], "ab") for kind in ("stdout", "stderr"))
+    ranks = [
+        subprocess.Popen(words, stdout=out, stderr=err, env={**os.environ, "JSM_NAMESPACE_RANK": str(rank)})
+        for rank in range(int(options["--nrs"]))
+    ]
+    sys.exit(max(rank.wait() for rank in ranks))
+"""
+
+
+@pytest.fixture
+def lsf(tmp_path, monkeypatch):
+    """An experiment on an LSF that is played."""
+    folder = tmp_path / "lsf"
+    folder.mkdir()
+    for name in ("bsub", "bjobs", "bkill", "jsrun"):
+        (folder / name).write_text(f"#!{sys.executable}\n{LSF}")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    made = Experiment("lsf", tmp_path, launcher="lsf")
+    yield made
+    made.stop()
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_jsrun_starts_all_servers_in_an_allocation_and_in_a_job(lsf, batch, alive, eventually):
+    db = lsf.create_database(0, db_nodes=3, interface="lo", batch=batch)
+    lsf.start(db)
+    assert db.is_active() and len(db.jobs) == 1 and lsf.get_status(db) == ["Running"]
+    with db.connect() as client:
+        client.put_tensor("x", np.arange(3))
+    lsf.stop()
+    assert lsf.get_status(db) == ["Cancelled"]
+    eventually(lambda: not any(alive(pid) for pid in db.pids))
+
+
+def test_a_database_whose_job_somebody_ends_is_reported(lsf, eventually, caplog):
+    db = lsf.create_database(0, interface="lo", batch=True)
+    lsf.start(db)
+    subprocess.run(["bkill", "1"], check=True)
+    eventually(lambda: lsf.get_status(db) == ["Cancelled"])
+    assert "was cancelled, and not by this script" in caplog.text
