@@ -5,6 +5,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -133,9 +134,21 @@ class HostedStart:
         plan, in_job = batch_job(self.request, self.wanted.shape, self.folder, call)
         for step in in_job:
             self._keep_outputs(step)
-        for step, job in zip(in_job, submit(plan), strict=True):
-            jobs.update(dict.fromkeys(step.names, job))
-            supervisor.adopt(job, on_end=on_end)
+
+        def note(started: Sequence[BatchJob]) -> None:
+            for step, job in zip(in_job, started, strict=True):
+                jobs.update(dict.fromkeys(step.names, job))
+                supervisor.adopt(job, on_end=on_end)
+
+        # In a thread of its own: an interrupt must not come between a job and its id, by which alone it can be ended.
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            submission = pool.submit(submit, plan)
+            try:
+                note(submission.result())
+            except KeyboardInterrupt:
+                if not jobs:
+                    note(submission.result())
+                raise
         logger.info("database %s is handed in as %s", self.wanted.identifier, next(iter(jobs.values())).title)
 
     def _launch_step(self, step: Step, on_end: Callable[[Any], None], detach: bool) -> ProcessJob:

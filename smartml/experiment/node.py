@@ -15,6 +15,7 @@ from smartml.errors import StoreConnectionError, StoreError, StoreReplyError, St
 from smartml.experiment.cluster import SLOTS
 from smartml.experiment.guardian import GRACE_S
 from smartml.experiment.job import Job
+from smartml.experiment.process import ProcessJob
 from smartml.experiment.record import NodeRecord
 from smartml.experiment.schedulers.local import Command
 from smartml.experiment.server import ServerConfig, find_server
@@ -215,9 +216,8 @@ def shut_down(nodes: Sequence[Node], grace_s: float) -> dict[Node, StoreError]:
     while any(node.is_there() for node in nodes) and time.monotonic() < deadline:
         time.sleep(0.005)
     supervisor.end({node.record.mark: node.record.root for node in nodes if node.record.is_process_here}, grace_s)
-    # Those of a batch system end with their servers, and then some time later it says so.
-    supervisor.stop([node.job for node in nodes if node.job is not None and not node.record.pid], grace_s)
-    supervisor.wait([node.job for node in nodes if node.job is not None], GRACE_S)
+    # A batch job ends with the last of its servers, who need not be among these.
+    supervisor.wait([node.job for node in nodes if isinstance(node.job, ProcessJob)], GRACE_S)
     return refusals
 
 

@@ -324,11 +324,15 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
             if node.job is not None:
                 node.job.is_cancelled = True
         primaries = self._nodes[: self._description.shape.primaries]
-        # Replicas first: a primary would wait for those that lag behind.
-        for is_primary in (False, True):
-            group = [node for node in running if (node in primaries) is is_primary]
+        # Replicas first: a primary would wait for those that lag behind. Where one command runs them all, none of them
+        # is seen to end alone.
+        is_shared = len({node.record.pid for node in self._nodes if node.record.pid}) == 1
+        groups = [[node for node in running if node not in primaries], [node for node in running if node in primaries]]
+        for group in [running] if is_shared else groups:
             for node, error in shut_down(group, grace_s).items():
                 logger.error("%s cannot save its data, and is stopped without: %s", node.title, error)
+        # It ends with its servers, but the batch system may take its time to say so.
+        supervisor.stop([job for job in self.jobs if isinstance(job, BatchJob)], grace_s)
         self._remove_record()
 
     def __enter__(self) -> "Orchestrator":

