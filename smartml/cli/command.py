@@ -36,11 +36,21 @@ class _Command(NamedTuple):
 
 
 _COMMANDS = {
+    "clean": _Command(
+        "experiments",
+        "clean",
+        "Remove what ended runs of an experiment have left, results too, after listing it and asking.",
+    ),
     "completion": _Command("machine", "completion", "Print what makes SHELL complete the command with the tab key."),
     "db": _Command("database", "db", "Start, stop and look into a database."),
     "demo": _Command("scripts", "demo", "Run the first tutorial: a simulation feeds a network while it runs."),
     "doctor": _Command("machine", "doctor", "Tell what this machine has, and how to get what is missing."),
     "info": _Command("machine", "info", "Tell what is installed: versions and paths."),
+    "logs": _Command(
+        "experiments",
+        "logs",
+        "Print the ends of the outputs of programs and databases, each line behind its name; error output has a `!`.",
+    ),
     "module": _Command("module", "module", "Build and find the module for programs of SmartRedis."),
     "monitor": _Command(
         "monitor", "monitor", "Keep, read and show the records of a run while it goes on.", extra="monitor"
@@ -58,9 +68,12 @@ _COMMANDS = {
         "Write the running stream of a database to the new folder OUT.",
     ),
     "replay": _Command("recordings", "replay_recording", "Put the recording OUT into a database as its producers did."),
+    "run": _Command("scripts", "run", "Run the launch script SCRIPT, and show how what it starts is doing."),
     "serve": _Command(
         "serving", "serve", "Answer requests by a trained model, over HTTP or through a database.", extra="serving"
     ),
+    "status": _Command("experiments", "status", "Tell what an experiment has started, and how it is doing."),
+    "stop": _Command("experiments", "stop", "Stop what an experiment has started: programs, then databases."),
     "stream": _Command(
         "streaming",
         "stream",

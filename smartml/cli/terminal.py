@@ -1,19 +1,28 @@
 """What the commands of the shell share: options, plain errors, interruption, and one line of progress."""
 
 import contextlib
+import json
 import signal
-from collections.abc import Callable, Iterator
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 from rich.console import Console
 from rich.progress import Progress as ProgressLine
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
+from rich.text import Text
 
 from smartml import Client, Orchestrator
 from smartml.errors import SmartMLError
+from smartml.experiment.logs import Line
+from smartml.experiment.lookup import typed_names
+from smartml.experiment.states import Status
 from smartml.feeds import DataInfo
 from smartml.feeds.progress import Progress
 from smartml.feeds.schemes import KeyOrder, KeyScheme
@@ -25,6 +34,16 @@ identifier_option = click.option(
     "--identifier", default="orchestrator", show_default=True, help="Name of the database."
 )
 address_option = click.option("--address", help="host:port or unix://path, instead of the database of --path.")
+
+
+def _complete(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    names = typed_names(context.params.get("words") or ())
+    # The first may be a folder.
+    folders = [] if context.params.get("words") else [CompletionItem(typed, type="dir")]
+    return [CompletionItem(name) for name in names if name.startswith(typed)] + folders
+
+
+experiment_argument = click.argument("words", nargs=-1, shell_complete=_complete)
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs to read.")
 
 
@@ -130,3 +149,58 @@ def progress_line(verb: str) -> Iterator[Callable[[Progress], object]]:
             line.update(task, description=f"{verb} {done}{rate}")
 
         yield show
+
+
+# By the states of jobs.
+_STYLES = {
+    Status.STATUS_RUNNING: "cyan",
+    Status.STATUS_COMPLETED: "green",
+    Status.STATUS_FAILED: "bold red",
+    Status.STATUS_CANCELLED: "yellow",
+}
+
+# Of names before lines of output.
+_COLOURS = ("cyan", "green", "magenta", "blue", "yellow", "bright_cyan", "bright_green", "bright_magenta")
+
+
+def rows_table(rows: Sequence[dict[str, Any]], at_most: int | None = None) -> Table:
+    """Show the rows of an experiment; where they are more than `at_most`, those that matter most."""
+    left = rows if at_most is None else sorted(rows, key=_importance)[:at_most]
+    shown = [row for row in rows if row in left]
+    columns = (Column(name, no_wrap=True) for name in ("name", "kind", "run", "id", "seconds", "status"))
+    table = Table(*columns, Column("exit code", overflow="fold"), box=None)
+    for row in shown:
+        seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f}"
+        how = row["reason"] or ("" if row["returncode"] is None else str(row["returncode"]))
+        status = Text(row["status"], _STYLES.get(Status(row["status"]), ""))
+        # Text, so that brackets in names are no markup.
+        table.add_row(Text(row["name"]), row["kind"], str(row["run"]), row["id"] or "", seconds, status, Text(how))
+    if more := len(rows) - len(shown):
+        states = Counter(row["status"] for row in rows)
+        words = ", ".join(f"{count} {state}" for state, count in states.items())
+        table.add_row(Text(f"... {more} more"), "", "", "", "", "", Text(f"all: {words}"))
+    return table
+
+
+def _importance(row: dict[str, Any]) -> int:
+    order = (Status.STATUS_FAILED, Status.STATUS_RUNNING, Status.STATUS_QUEUED, Status.STATUS_NEW)
+    return order.index(Status(row["status"])) if row["status"] in order else len(order)
+
+
+def line_printer(console: Console, as_json: bool = False) -> Callable[[Line], None]:
+    """Return a function that prints a line of output behind the name of its program, which has a colour of its own."""
+    width = 0
+
+    def show(line: Line) -> None:
+        nonlocal width
+        if as_json:
+            click.echo(json.dumps(line._asdict()))
+            return
+        width = max(width, len(line.name))
+        # The same in every call of the command; `hash` is not.
+        colour = _COLOURS[zlib.crc32(line.name.encode()) % len(_COLOURS)]
+        prefix = Text(f"{line.name:{width}} {'!' if line.is_error else '|'} ", colour)
+        # Colours that the program itself wrote are kept.
+        console.print(prefix + Text.from_ansi(line.text))
+
+    return show

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 
 from smartml.errors import NotStartedError
@@ -18,6 +19,9 @@ from smartml.experiment.supervisor import supervisor
 
 logger = logging.getLogger(__name__)
 
+# How long all jobs may take to be looked at. The exit code of one that has just ended may come as late as this.
+_FIRST_LOOK_S = 3.0
+
 
 def take_up(history: History, journal: Journal, runs: Runs, launching: Launching) -> list[Orchestrator]:
     """Put what a journal tells of into the table of runs, and watch what still runs; return the running databases."""
@@ -27,6 +31,11 @@ def take_up(history: History, journal: Journal, runs: Runs, launching: Launching
             _take_up_job(entry, journal, runs, launching, databases)
         except (KeyError, TypeError, ValueError) as error:
             logger.warning("%s tells too little of a job, which is left out: %r", journal.file, error)
+    jobs = [run.job for run in runs if run.job is not None]
+    # Nothing tells of a first look: it is there in a moment, or, where a batch system is silent, for long it is not.
+    deadline = time.monotonic() + _FIRST_LOOK_S
+    while not all(job.is_seen for job in jobs) and time.monotonic() < deadline:
+        time.sleep(0.01)
     return [database for database in databases.values() if database.is_running]
 
 

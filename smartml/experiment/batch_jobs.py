@@ -121,6 +121,8 @@ class BatchJob(Job):
         # Whether the batch system ever listed it, and since when it does not any more.
         self._was_listed = False
         self._missed_since: float | None = None
+        # True once the batch system, or the file of its exit code, was asked for it.
+        self._was_looked_at = False
         # Since when it is known to have ended, while more may become known of that.
         self._settling_since: float | None = None
 
@@ -150,6 +152,11 @@ class BatchJob(Job):
     def has_started(self) -> bool:
         """True once it was seen to run, or to have run."""
         return self._has_begun or self.returncode is not None
+
+    @property
+    def is_seen(self) -> bool:
+        """True once the batch system has told of it."""
+        return self.is_over or (self._was_looked_at and not self.has_ended)
 
     def when_started(self, act: Callable[[], object]) -> None:
         """Have a function called when it is first seen to run, or now if it was; never when it ends before."""
@@ -215,6 +222,7 @@ class BatchJob(Job):
     def look(self, code: int | None, state: JobState | None, is_known: bool) -> bool:
         """Take in what is known of it; tell whether anything has changed. Only the watcher calls this."""
         before = (self.has_ended, self._state.status, self._state.restarts)
+        self._was_looked_at = self._was_looked_at or is_known or code == 0
         if code == 0:
             # It did what it had to, whatever becomes of the job.
             self.end(0)

@@ -47,6 +47,11 @@ class DetachedJob(ProcessJob):
             job._note(entry)
         return job
 
+    @property
+    def is_seen(self) -> bool:
+        """True while it runs, and once it is known how it has ended."""
+        return self.is_over or find_root(self.root) is not None
+
     def watch(self) -> None:
         """Have its end noted, by the loop. A job that has ended is looked up at once."""
         if find_root(self.root) is None:

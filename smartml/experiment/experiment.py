@@ -45,9 +45,10 @@ from smartml.experiment.schedulers.local import DEFAULT_DATABASE
 from smartml.experiment.schedulers.options import OptionValue
 from smartml.experiment.schedulers.programs import EnvValue
 from smartml.experiment.schedulers.settings import RunSettings
+from smartml.experiment.scripts import note_experiment
 from smartml.experiment.states import Status
 from smartml.experiment.strategies import Strategy
-from smartml.experiment.summary import launch_summary, summary_table
+from smartml.experiment.summary import launch_summary, row_facts, summary_table
 from smartml.experiment.supervisor import supervisor
 
 logger = logging.getLogger(__name__)
@@ -385,6 +386,10 @@ class Experiment:
         """
         return summary_table(self._runs.rows(), style)
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what `summary` shows as data: name, kind, run, status, id, seconds, returncode, reason."""
+        return [row_facts(row) for row in self._runs.rows()]
+
     def preview(
         self,
         *entities: Entity,
@@ -474,6 +479,7 @@ class Experiment:
         if not self._is_noted:
             self._journal.experiment(self.name, self.launcher, os.getpid(), psutil.Process().create_time())
             self._is_noted = True
+            note_experiment(self)
 
     def _start_database(self, database: Orchestrator, kill_on_interrupt: bool, detach: bool) -> None:
         if not database.is_running:

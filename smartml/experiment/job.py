@@ -90,6 +90,11 @@ class Job(abc.ABC):
         return True
 
     @property
+    def is_seen(self) -> bool:
+        """True once it was looked at, so that `status` is what it does, and not what it did when it was noted."""
+        return True
+
+    @property
     def status(self) -> Status:
         """What the job is doing, or how it ended."""
         if not self.has_ended:

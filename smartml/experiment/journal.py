@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from smartml.errors import NotStartedError
+from smartml.experiment.guardian import Root
 from smartml.experiment.job import Job
 
 logger = logging.getLogger(__name__)
 
 # Where, in the folder of an experiment.
-_FILE = Path(".smartml", "journal.jsonl")
+JOURNAL = Path(".smartml", "journal.jsonl")
 
 
 class Start(NamedTuple):
@@ -44,7 +45,7 @@ class Journal:
     """Write the journal of the experiment in a folder. Where that cannot be done it is logged, and harms nothing."""
 
     def __init__(self, exp_path: str) -> None:
-        self.file = Path(exp_path) / _FILE
+        self.file = Path(exp_path) / JOURNAL
 
     def experiment(self, name: str, launcher: str, pid: int, created: float) -> None:
         """Note that a script begins to start things."""
@@ -93,6 +94,13 @@ class Entry:
     # The line of its end; None as long as there is none.
     end: dict[str, Any] | None = None
 
+    @property
+    def outputs(self) -> list[Path]:
+        """The files that it writes to."""
+        # Those of a batch job, or of a process.
+        names = self.start.get("outputs") or [self.start[kind] for kind in ("out", "err") if kind in self.start]
+        return list(dict.fromkeys(map(Path, names)))
+
 
 @dataclass
 class History:
@@ -100,6 +108,8 @@ class History:
 
     name: str = ""
     launcher: str = "local"
+    # The script that was the last to start things; it may have ended.
+    script: Root | None = None
     # By their ids, in the order of their starts.
     jobs: dict[str, Entry] = field(default_factory=dict)
     # The record files of databases, by their names; of those with one name the latest.
@@ -142,6 +152,7 @@ def _apply(line: dict[str, Any], history: History) -> None:
     event = line["event"]
     if event == "experiment":
         history.name, history.launcher = str(line["name"]), str(line["launcher"])
+        history.script = Root(int(line["pid"]), float(line["created"]))
     elif event == "start":
         history.jobs[line["id"]] = Entry(line)
     elif event == "database":

@@ -3,6 +3,7 @@
 import io
 import shlex
 from collections.abc import Iterable
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -33,6 +34,23 @@ def summary_table(rows: Iterable[Row], style: str) -> str:
     with console.capture() as captured:
         console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().splitlines() if line.strip())
+
+
+def row_facts(row: Row) -> dict[str, Any]:
+    """Return a line of the table, in terms of JSON."""
+    job = row.job
+    # Where nobody noted the end, nobody knows when it was.
+    is_timed = job is not None and (not job.has_ended or job.returncode is not None or job.reason)
+    return {
+        "name": row.name,
+        "kind": row.kind,
+        "run": row.number,
+        "status": row.status.value,
+        "id": None if job is None else job.id,
+        "seconds": round(job.runtime_s, 3) if job is not None and is_timed else None,
+        "returncode": None if job is None else job.returncode,
+        "reason": "" if job is None else job.reason,
+    }
 
 
 def launch_summary(name: str, exp_path: str, launcher: str, chosen: Entities) -> str:

@@ -1,0 +1,102 @@
+"""What the ended runs of an experiment have left on disk, and its removal."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from smartml.errors import AlreadyStartedError
+from smartml.experiment.experiment import Experiment
+from smartml.experiment.files import remove_folder
+from smartml.experiment.guardian import find_root
+from smartml.experiment.journal import JOURNAL, Entry, History, Journal, read_journal
+from smartml.experiment.states import Status
+
+
+class Leftover(NamedTuple):
+    """A file or folder that can go."""
+
+    path: Path
+    # Of whom: the name of a program or database, or "the journal".
+    owner: str
+    files: int
+    bytes: int
+
+
+def find_leftovers(exp_path: Path) -> list[Leftover]:
+    """List what can go: folders of programs and databases that have ended, and the journal where nothing runs.
+
+    A program's folder goes as a whole where it lies in the experiment's and has the program's name; of any other, which
+    may hold more than a run, only the output files. What holds anything that runs stays.
+    Raises NotStartedError, and AlreadyStartedError while the script runs, which may start any of it again.
+    """
+    journal = Journal(os.path.abspath(exp_path)).file
+    history = read_journal(journal)
+    root = journal.parents[1]
+    if history.script is not None and find_root(history.script) is not None:
+        raise AlreadyStartedError(
+            f"the script of experiment {history.name!r} (pid {history.script.pid}) runs: nothing is removed before it "
+            "has ended"
+        )
+    busy = _busy_folders(history, root)
+    found: dict[Path, str] = {}
+    for entry in history.jobs.values():
+        for path in _paths_of(entry, root):
+            # What is more, it may be somebody else's current folder.
+            if os.path.lexists(path) and not any(_holds(path, folder) or _holds(folder, path) for folder in busy):
+                found.setdefault(path, str(entry.start["name"]))
+    within = [path for path in found if not any(other in path.parents for other in found)]
+    if not busy:
+        found[root / JOURNAL.parent] = "the journal"
+        within.append(root / JOURNAL.parent)
+    return [Leftover(path, found[path], *_size(path)) for path in within]
+
+
+def remove_leftovers(exp_path: Path, listed: Iterable[Leftover]) -> Iterator[Leftover]:
+    """Remove what was listed, unless it runs again by now; yield each that is gone."""
+    root = Path(os.path.abspath(exp_path))
+    still = {leftover.path for leftover in find_leftovers(exp_path)}
+    for leftover in listed:
+        if leftover.path in still:
+            # Files of programs that ran elsewhere lie elsewhere.
+            remove_folder(leftover.path, root if root in leftover.path.parents else leftover.path.parent)
+            yield leftover
+    if root.is_dir() and not any(root.iterdir()) and not Path.cwd().is_relative_to(root):
+        root.rmdir()
+
+
+def _busy_folders(history: History, root: Path) -> list[Path]:
+    """Return the folders of what runs."""
+    running = {row["name"] for row in Experiment.attach(root).rows() if not Status(row["status"]).is_terminal}
+    started = [Path(entry.start["folder"]) for entry in history.jobs.values() if entry.start["name"] in running]
+    return started
+
+
+def _paths_of(entry: Entry, root: Path) -> list[Path]:
+    """Return what a run may have left: its folder, or the files in it that are its own for certain."""
+    name, folder = str(entry.start["name"]), Path(entry.start["folder"])
+    # The folder of a cluster has the name of the database, without the number of the node.
+    is_own = folder.name in (name, name.rpartition("_")[0])
+    if is_own and root in folder.parents:
+        return [folder]
+    earlier = (
+        folder_entry
+        for file in entry.outputs
+        if file.parent.is_dir()
+        for folder_entry in file.parent.iterdir()
+        if re.fullmatch(rf"{re.escape(file.stem)}\.\d+{re.escape(file.suffix)}", folder_entry.name)
+    )
+    return [*entry.outputs, *earlier, folder / f"{name}.files.json"]
+
+
+def _holds(folder: Path, path: Path) -> bool:
+    return folder == path or folder in path.parents
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Return how many files there are, and how many bytes; links count as what they are."""
+    if path.is_symlink() or not path.is_dir():
+        return 1, path.lstat().st_size
+    files = [Path(where, name) for where, _, names in os.walk(path) for name in names]
+    return len(files), sum(file.lstat().st_size for file in files)
