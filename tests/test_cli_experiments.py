@@ -229,6 +229,24 @@ def test_clean_removes_nothing_while_the_script_runs(smartml, begun, launch_file
     assert "nothing is removed before it has ended" in done.stderr
 
 
+def test_jobs_of_a_batch_system_are_seen_stopped_and_cleaned_up(smartml, slurm, tmp_path):
+    (tmp_path / "launch.py").write_text(
+        "from smartml import Experiment\n"
+        "exp = Experiment('exp', launcher='slurm')\n"
+        "settings = exp.create_run_settings('bash', ['-c', 'echo here; sleep 100'], run_command=None)\n"
+        "exp.start(exp.create_model('job', settings, batch_settings=exp.create_batch_settings()), block=False)\n"
+    )
+    assert smartml("run", "launch.py").returncode == 0
+    wait_until(lambda: rows(smartml("status", "--json"))["job"]["status"] == "Running")
+    assert rows(smartml("status", "--json"))["job"]["id"] == slurm.jobs()[0]
+    wait_until(lambda: smartml("logs").stdout == "job | here\n")
+    assert json.loads(smartml("clean", "--json").stdout) == []
+    assert "job has been stopped" in smartml("stop").stdout
+    assert slurm.jobs() == []
+    assert smartml("clean", "--yes").returncode == 0
+    assert os.listdir(tmp_path) == ["launch.py"]
+
+
 @pytest.mark.parametrize("command", ["status", "stop", "logs", "clean"])
 def test_what_is_not_there_is_one_sentence(smartml, tmp_path, command):
     done = smartml(command)

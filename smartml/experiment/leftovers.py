@@ -39,12 +39,12 @@ def find_leftovers(exp_path: Path) -> list[Leftover]:
             f"the script of experiment {history.name!r} (pid {history.script.pid}) runs: nothing is removed before it "
             "has ended"
         )
-    busy = _busy_folders(history, root)
+    busy = _busy_paths(history, root)
     found: dict[Path, str] = {}
     for entry in history.jobs.values():
         for path in _paths_of(entry, root):
-            # What is more, it may be somebody else's current folder.
-            if os.path.lexists(path) and not any(_holds(path, folder) or _holds(folder, path) for folder in busy):
+            # Neither what holds something that runs, nor what lies in the folder of it.
+            if os.path.lexists(path) and not any(_holds(path, other) or _holds(other, path) for other in busy):
                 found.setdefault(path, str(entry.start["name"]))
     within = [path for path in found if not any(other in path.parents for other in found)]
     if not busy:
@@ -61,33 +61,54 @@ def remove_leftovers(exp_path: Path, listed: Iterable[Leftover]) -> Iterator[Lef
         if leftover.path in still:
             # Files of programs that ran elsewhere lie elsewhere.
             remove_folder(leftover.path, root if root in leftover.path.parents else leftover.path.parent)
+            _remove_empty(leftover.path.parent, root)
             yield leftover
-    if root.is_dir() and not any(root.iterdir()) and not Path.cwd().is_relative_to(root):
-        root.rmdir()
 
 
-def _busy_folders(history: History, root: Path) -> list[Path]:
-    """Return the folders of what runs."""
+def _remove_empty(folder: Path, root: Path) -> None:
+    """Delete a folder that has become empty, and those above it, the experiment's the last; never where we are."""
+    while (folder == root or root in folder.parents) and not any(folder.iterdir()):
+        if Path.cwd().is_relative_to(folder):
+            return
+        folder.rmdir()
+        folder = folder.parent
+
+
+def _busy_paths(history: History, root: Path) -> list[Path]:
+    """Return the folders of what runs, and what its batch jobs need."""
     running = {row["name"] for row in Experiment.attach(root).rows() if not Status(row["status"]).is_terminal}
-    started = [Path(entry.start["folder"]) for entry in history.jobs.values() if entry.start["name"] in running]
-    return started
+    entries = [entry for entry in history.jobs.values() if entry.start["name"] in running]
+    return [path for entry in entries for path in (Path(entry.start["folder"]), *_batch_files(entry))]
 
 
 def _paths_of(entry: Entry, root: Path) -> list[Path]:
     """Return what a run may have left: its folder, or the files in it that are its own for certain."""
     name, folder = str(entry.start["name"]), Path(entry.start["folder"])
     # The folder of a cluster has the name of the database, without the number of the node.
-    is_own = folder.name in (name, name.rpartition("_")[0])
-    if is_own and root in folder.parents:
-        return [folder]
-    earlier = (
-        folder_entry
+    if folder.name in (name, name.rpartition("_")[0]) and root in folder.parents:
+        own = [folder]
+    else:
+        own = [folder / f"{name}.files.json"]
+    return [*own, *_batch_files(entry), *entry.outputs, *_earlier(entry)]
+
+
+def _batch_files(entry: Entry) -> list[Path]:
+    """Return what a batch job has beside the folders of its programs: their exit codes, and its script."""
+    if "codes" not in entry.start:
+        return []
+    codes = Path(entry.start["codes"])
+    return [codes, codes.with_suffix(".sh")]
+
+
+def _earlier(entry: Entry) -> list[Path]:
+    """Return the outputs of earlier runs: `producer.1.out` beside `producer.out`."""
+    return [
+        earlier
         for file in entry.outputs
         if file.parent.is_dir()
-        for folder_entry in file.parent.iterdir()
-        if re.fullmatch(rf"{re.escape(file.stem)}\.\d+{re.escape(file.suffix)}", folder_entry.name)
-    )
-    return [*entry.outputs, *earlier, folder / f"{name}.files.json"]
+        for earlier in file.parent.iterdir()
+        if re.fullmatch(rf"{re.escape(file.stem)}\.\d+{re.escape(file.suffix)}", earlier.name)
+    ]
 
 
 def _holds(folder: Path, path: Path) -> bool:
