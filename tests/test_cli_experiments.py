@@ -139,7 +139,7 @@ def test_status_tells_of_each_run_from_any_folder(smartml, detached):
         }
     assert list(rows(smartml("status", "waiting", "--json"))) == ["waiting"]
     shown = smartml("status").stdout
-    assert "its script has ended" in shown.splitlines()[0] and "Running" in shown
+    assert "its script does not run here" in shown.splitlines()[0] and "Running" in shown
 
 
 def test_what_died_with_its_script_is_not_shown_as_running(smartml, begun, launch_file):
@@ -227,6 +227,16 @@ def test_clean_removes_nothing_while_the_script_runs(smartml, begun, launch_file
     done = smartml("clean", "--yes")
     assert done.returncode == 1
     assert "nothing is removed before it has ended" in done.stderr
+
+
+def test_clean_leaves_what_another_machine_may_run(smartml, detached):
+    journal = detached / ".smartml/journal.jsonl"
+    smartml("stop")
+    journal.write_text(journal.read_text().replace(f'"host": "{os.uname().nodename}"', '"host": "elsewhere"'))
+    done = smartml("clean", "--yes")
+    assert done.returncode == 1
+    assert "was started on elsewhere: whether it runs is known only there" in done.stderr
+    assert (detached / "waiting").is_dir()
 
 
 def test_jobs_of_a_batch_system_are_seen_stopped_and_cleaned_up(smartml, slurm, tmp_path):

@@ -18,8 +18,7 @@ from smartml.cli.terminal import (
     until_interrupted,
 )
 from smartml.experiment import Experiment
-from smartml.experiment.guardian import find_root
-from smartml.experiment.journal import Journal, read_journal
+from smartml.experiment.journal import Journal, Script, read_journal
 from smartml.experiment.leftovers import find_leftovers, remove_leftovers
 from smartml.experiment.logs import Logs, follow
 from smartml.experiment.lookup import find_experiment
@@ -38,8 +37,7 @@ def status(words: tuple[str, ...], as_json: bool) -> None:
     path, names = find_experiment(words)
     experiment = Experiment.attach(path)
     experiment.get_status(*names)
-    history = read_journal(Journal(experiment.exp_path).file)
-    script = history.script if history.script is not None and find_root(history.script) is not None else None
+    script = _running_script(experiment)
     rows = [row for row in experiment.rows() if not names or row["name"] in names]
     facts = {
         "experiment": experiment.name,
@@ -50,7 +48,7 @@ def status(words: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({**facts, "rows": rows}))
         return
-    how = "its script has ended" if script is None else f"its script runs (pid {script.pid})"
+    how = "its script does not run here" if script is None else f"its script runs (pid {script.pid})"
     click.echo(f"experiment {experiment.name!r} in {experiment.exp_path}, launcher {experiment.launcher}; {how}")
     Console().print(rows_table(rows))
 
@@ -75,11 +73,16 @@ def stop(words: tuple[str, ...], grace_s: float | None) -> None:
         click.echo(f"{name} {'does not end' if name in left else 'has been stopped'}")
     if not chosen:
         click.echo(f"nothing of it runs in {experiment.exp_path}")
-    script = read_journal(Journal(experiment.exp_path).file).script
-    if script is not None and find_root(script) is not None:
+    script = _running_script(experiment)
+    if script is not None:
         click.echo(f"its script still runs (pid {script.pid}), and may start more")
     if left:
         raise SystemExit(1)
+
+
+def _running_script(experiment: Experiment) -> Script | None:
+    script = read_journal(Journal(experiment.exp_path).file).script
+    return script if script is not None and script.is_running else None
 
 
 def _unfinished(experiment: Experiment, names: Iterable[str]) -> list[str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from smartml.errors import NotStartedError
 from smartml.experiment.batch_jobs import BatchJob, recorded_job
 from smartml.experiment.detached import DetachedJob
-from smartml.experiment.journal import Entry, History, Journal
+from smartml.experiment.guardian import find_root
+from smartml.experiment.journal import Entry, History, Journal, Script
 from smartml.experiment.launching import Launching
 from smartml.experiment.model import Model
 from smartml.experiment.orchestrator import Orchestrator
@@ -23,12 +24,23 @@ logger = logging.getLogger(__name__)
 _FIRST_LOOK_S = 3.0
 
 
-def take_up(history: History, journal: Journal, runs: Runs, launching: Launching) -> list[Orchestrator]:
-    """Put what a journal tells of into the table of runs, and watch what still runs; return the running databases."""
+def ended_scripts(history: History) -> set[Script]:
+    """Return the scripts of this machine that do not run any more."""
+    scripts = {entry.script for entry in history.jobs.values() if entry.script is not None}
+    return {script for script in scripts if script.is_here and not script.is_running}
+
+
+def take_up(
+    history: History, ended: set[Script], journal: Journal, runs: Runs, launching: Launching
+) -> list[Orchestrator]:
+    """Put what a journal tells of into the table of runs, and watch what still runs; return the running databases.
+
+    ended: scripts that had ended when the journal was read.
+    """
     databases = {name: _find_database(name, Path(record)) for name, record in history.databases.items()}
     for entry in history.jobs.values():
         try:
-            _take_up_job(entry, journal, runs, launching, databases)
+            _take_up_job(entry, entry.script in ended, journal, runs, launching, databases)
         except (KeyError, TypeError, ValueError) as error:
             logger.warning("%s tells too little of a job, which is left out: %r", journal.file, error)
     jobs = [run.job for run in runs if run.job is not None]
@@ -40,7 +52,12 @@ def take_up(history: History, journal: Journal, runs: Runs, launching: Launching
 
 
 def _take_up_job(
-    entry: Entry, journal: Journal, runs: Runs, launching: Launching, databases: dict[str, Orchestrator]
+    entry: Entry,
+    has_script_ended: bool,
+    journal: Journal,
+    runs: Runs,
+    launching: Launching,
+    databases: dict[str, Orchestrator],
 ) -> None:
     start = entry.start
     host = start.get("host", os.uname().nodename)
@@ -50,6 +67,9 @@ def _take_up_job(
         )
         return
     job = _batch_job(entry) if "launcher" in start else DetachedJob.find(entry, journal.file)
+    if isinstance(job, DetachedJob) and not job.is_detached and has_script_ended and find_root(job.root) is None:
+        # It was ended with its script, which nobody was left to note.
+        job.end_unnoted()
     number = int(start["number"])
     if start["kind"] != "Orchestrator":
         run = ProgramRun(_model_of(entry), number, job.is_detached)

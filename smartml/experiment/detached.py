@@ -59,6 +59,12 @@ class DetachedJob(ProcessJob):
         else:
             loop.watch(self.pid, self.collect)
 
+    def end_unnoted(self) -> None:
+        """Note that it was ended with its script, where no one has noted how it ended."""
+        if not self.has_ended:
+            self.is_cancelled = True
+            self.end(None)
+
     def collect(self) -> None:
         """Note how the process has ended, as soon as the journal tells."""
         self._give_up = time.monotonic() + _PATIENCE_S

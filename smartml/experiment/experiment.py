@@ -19,7 +19,7 @@ from smartml.errors import (
     PathNotFoundError,
     UnsupportedError,
 )
-from smartml.experiment.attaching import take_up
+from smartml.experiment.attaching import ended_scripts, take_up
 from smartml.experiment.ensemble import Ensemble
 from smartml.experiment.entities import Entities, Entity, sort_entities
 from smartml.experiment.files import TAG, PathLike, check_name, remove_folder
@@ -106,9 +106,12 @@ class Experiment:
         programs that are started from here. Raises NotStartedError where no experiment has started anything.
         """
         path = os.path.abspath(exp_path)
-        history = read_journal(Journal(path).file)
+        journal = Journal(path)
+        ended = ended_scripts(read_journal(journal.file))
+        # Again, with all that those have noted at last.
+        history = read_journal(journal.file)
         found = cls(history.name, path, history.launcher)
-        found._databases = take_up(history, found._journal, found._runs, found._launching)
+        found._databases = take_up(history, ended, found._journal, found._runs, found._launching)
         return found
 
     def reconnect_orchestrator(self, checkpoint: PathLike) -> Orchestrator:

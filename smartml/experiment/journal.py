@@ -3,7 +3,7 @@
 One JSON object per line, appended with one write each, so that several processes may write, and one that is killed
 leaves at most its last line unfinished. `time` is in seconds since the epoch. The lines, by their `event`:
 
-    experiment  name, launcher, pid, created                            a script begins to start things
+    experiment  name, launcher, pid, created, host                      a script begins to start things
     start       id, name, kind, number, is_detached, grace_s, and what finds the job again:
                 host, pid, created, command, folder, out, err           a process of that machine; its id is its mark
                 (a kind of jobs adds its own: `Job.record`)
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from smartml.errors import NotStartedError
-from smartml.experiment.guardian import Root
+from smartml.experiment.guardian import Root, find_root
 from smartml.experiment.job import Job
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,8 @@ class Journal:
 
     def experiment(self, name: str, launcher: str, pid: int, created: float) -> None:
         """Note that a script begins to start things."""
-        self._write("experiment", name=name, launcher=launcher, pid=pid, created=created)
+        host = os.uname().nodename
+        self._write("experiment", name=name, launcher=launcher, pid=pid, created=created, host=host)
 
     def start(self, job: Job, start: Start) -> None:
         """Note a started job."""
@@ -85,12 +86,32 @@ class Journal:
             logger.warning("the journal %s does not learn of a %s: %s", self.file, event, error)
 
 
+class Script(NamedTuple):
+    """A script that has started things."""
+
+    pid: int
+    created: float
+    host: str
+
+    @property
+    def is_here(self) -> bool:
+        """True when this machine can tell whether it runs."""
+        return self.host == os.uname().nodename
+
+    @property
+    def is_running(self) -> bool:
+        """True when it is known to run."""
+        return self.is_here and find_root(Root(self.pid, self.created)) is not None
+
+
 @dataclass
 class Entry:
     """What a journal says of one job."""
 
     start: dict[str, Any]
     is_stopped: bool = False
+    # The script that has started it.
+    script: Script | None = None
     # The line of its end; None as long as there is none.
     end: dict[str, Any] | None = None
 
@@ -109,7 +130,7 @@ class History:
     name: str = ""
     launcher: str = "local"
     # The script that was the last to start things; it may have ended.
-    script: Root | None = None
+    script: Script | None = None
     # By their ids, in the order of their starts.
     jobs: dict[str, Entry] = field(default_factory=dict)
     # The record files of databases, by their names; of those with one name the latest.
@@ -152,9 +173,10 @@ def _apply(line: dict[str, Any], history: History) -> None:
     event = line["event"]
     if event == "experiment":
         history.name, history.launcher = str(line["name"]), str(line["launcher"])
-        history.script = Root(int(line["pid"]), float(line["created"]))
+        host = str(line.get("host", os.uname().nodename))
+        history.script = Script(int(line["pid"]), float(line["created"]), host)
     elif event == "start":
-        history.jobs[line["id"]] = Entry(line)
+        history.jobs[line["id"]] = Entry(line, script=history.script)
     elif event == "database":
         history.databases[line["name"]] = str(line["record"])
     elif event == "stop":

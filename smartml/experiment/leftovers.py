@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from smartml.errors import AlreadyStartedError
+from smartml.errors import AlreadyStartedError, UnsupportedError
 from smartml.experiment.experiment import Experiment
 from smartml.experiment.files import remove_folder
-from smartml.experiment.guardian import find_root
 from smartml.experiment.journal import JOURNAL, Entry, History, Journal, read_journal
 from smartml.experiment.states import Status
 
@@ -29,15 +28,21 @@ def find_leftovers(exp_path: Path) -> list[Leftover]:
 
     A program's folder goes as a whole where it lies in the experiment's and has the program's name; of any other, which
     may hold more than a run, only the output files. What holds anything that runs stays.
-    Raises NotStartedError, and AlreadyStartedError while the script runs, which may start any of it again.
+    Raises NotStartedError, AlreadyStartedError while the script runs, which may start any of it again, and
+    UnsupportedError on another machine than that of the script.
     """
     journal = Journal(os.path.abspath(exp_path)).file
     history = read_journal(journal)
     root = journal.parents[1]
-    if history.script is not None and find_root(history.script) is not None:
+    script = history.script
+    if script is not None and script.is_running:
         raise AlreadyStartedError(
-            f"the script of experiment {history.name!r} (pid {history.script.pid}) runs: nothing is removed before it "
-            "has ended"
+            f"the script of experiment {history.name!r} (pid {script.pid}) runs: nothing is removed before it has ended"
+        )
+    if script is not None and not script.is_here:
+        raise UnsupportedError(
+            f"the script of experiment {history.name!r} (pid {script.pid}) was started on {script.host}: whether it "
+            "runs is known only there, so clean up from there"
         )
     busy = _busy_paths(history, root)
     found: dict[Path, str] = {}
@@ -77,7 +82,13 @@ def _remove_empty(folder: Path, root: Path) -> None:
 def _busy_paths(history: History, root: Path) -> list[Path]:
     """Return the folders of what runs, and what its batch jobs need."""
     running = {row["name"] for row in Experiment.attach(root).rows() if not Status(row["status"]).is_terminal}
-    entries = [entry for entry in history.jobs.values() if entry.start["name"] in running]
+    here = os.uname().nodename
+    entries = [
+        entry
+        for entry in history.jobs.values()
+        # What another machine runs, this one cannot look at.
+        if entry.start["name"] in running or (entry.end is None and entry.start.get("host", here) != here)
+    ]
     return [path for entry in entries for path in (Path(entry.start["folder"]), *_batch_files(entry))]
 
 

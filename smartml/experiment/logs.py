@@ -9,8 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from smartml.errors import NotStartedError
 from smartml.experiment.experiment import Experiment
-from smartml.experiment.guardian import find_root
-from smartml.experiment.journal import Journal, read_journal
+from smartml.experiment.journal import Journal, Script, read_journal
 from smartml.experiment.lookup import check_names
 from smartml.experiment.states import Status
 
@@ -46,6 +45,8 @@ class Logs:
         self._names = list(names)
         self._lines = lines
         self._tails: dict[Path, _Tail] = {}
+        # The script that was the last to start things.
+        self.script: Script | None = None
         # Which file the journal was, and how long.
         self._seen: tuple[int, int] | None = None
         self._look(is_first=True)
@@ -94,7 +95,7 @@ class Logs:
                 read_journal(self._file)
             # Else somebody has cleaned up.
             return
-        self._seen = seen
+        self._seen, self.script = seen, history.script
         if is_first:
             check_names(history, self._names)
         for entry in history.jobs.values():
@@ -111,8 +112,7 @@ def follow(logs: Logs, stop: Callable[[], bool]) -> Iterator[Line]:
     watched: Experiment | None = None
     while not stop():
         yield from logs.new()
-        history = read_journal(Journal(str(logs.exp_path)).file)
-        if watched is None and (history.script is None or find_root(history.script) is None):
+        if watched is None and (logs.script is None or not logs.script.is_running):
             # Nothing more is started: how what still runs is doing can be watched from here.
             watched = Experiment.attach(logs.exp_path)
         if watched is not None and all(Status(row["status"]).is_terminal for row in logs.rows_of(watched)):
