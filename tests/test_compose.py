@@ -1,5 +1,6 @@
 """docker-compose.yml: no engine is needed to see that its services name what is there."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,3 +43,15 @@ def test_trainer_reads_what_the_producers_write():
     assert set(SERVICES["trainer"]["environment"]["SSKEYIN"].split(",")) == written
     addresses = {service["environment"]["SSDB"] for name, service in SERVICES.items() if name != "database"}
     assert addresses == {"database:6379"}
+
+
+def test_docker_itself_takes_the_file():
+    has_compose = (
+        shutil.which("docker")
+        and not subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode
+    )
+    if not has_compose:
+        pytest.skip("no docker with its plugin compose")
+    command = ["docker", "compose", "--file", ROOT / "docker-compose.yml", "config", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -96,4 +96,5 @@ class _Tables:
 def _live_table(experiments: Sequence[Started], console: Console) -> contextlib.AbstractContextManager[object]:
     if not console.is_terminal:
         return contextlib.nullcontext()
-    return Live(_Tables(experiments, console), console=console, refresh_per_second=4, transient=True)
+    # Each picture asks the machine for the state of every job, of which there may be hundreds.
+    return Live(_Tables(experiments, console), console=console, refresh_per_second=1, transient=True)
