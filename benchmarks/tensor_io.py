@@ -203,7 +203,7 @@ class SmartRedis:
     def __init__(self, database: Orchestrator, address: str) -> None:
         import smartredis
 
-        os.environ.update(SSDB=address, SR_DB_TYPE="Standalone", SR_LOG_LEVEL="QUIET", SR_LOG_FILE="stderr")
+        os.environ.update(SSDB=address, SR_DB_TYPE="Standalone", SR_LOG_LEVEL="QUIET", SR_LOG_FILE=os.devnull)
         os.environ.update(SR_SOCKET_TIMEOUT="60000", SR_THREAD_COUNT="1")
         self._client = smartredis.Client(None, logger_name="tensor_io")
 
