@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, help="a new folder for all that the run leaves")
     parser.add_argument("--files", type=int, default=250, help="of each kind at most (%(default)s)")
-    parser.add_argument("--epochs", type=int, default=15, help="passes over the pieces (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=30, help="passes over the pieces (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="draws other files and weights (%(default)s)")
     options = parser.parse_args(argv)
     for package in ("pydantic", "sklearn", "torch"):
