@@ -111,7 +111,7 @@ class Loop:
                 return
             self._busy += 1
         try:
-            threading.Thread(target=self._run_aside, name="smartml aside", daemon=True).start()
+            threading.Thread(target=self._run_aside, name="supervisor aside", daemon=True).start()
         except RuntimeError as error:
             # There are too many, or this process is about to end (Python 3.12.0 and 3.12.1 start none then).
             logger.debug("what may block is called by the loop: %s", error)
@@ -140,7 +140,7 @@ class Loop:
                 self._selector = selectors.DefaultSelector()
                 self._selector.register(self._wake[0], selectors.EVENT_READ)
                 arguments = (self._selector, self._wake[0])
-                threading.Thread(target=self._run, args=arguments, name="smartml loop", daemon=True).start()
+                threading.Thread(target=self._run, args=arguments, name="supervisor loop", daemon=True).start()
             # A full pipe wakes, too.
             with contextlib.suppress(BlockingIOError):
                 os.write(self._wake[1], b"\0")
