@@ -67,8 +67,11 @@ _HUNG_UP = "it closed the connection"
 
 _OK = b"+OK\r\n"
 _NO_VALUE = b"$-1\r\n"
-# The end of the value before, the length of a key, the key, the length of its value, which follows.
-_SET = b"%b*3\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n"
+# What stands before and behind the key of a SET, with the lengths of the key and of the value that follows.
+_BEFORE_KEY = b"*3\r\n$3\r\nSET\r\n$%d\r\n"
+_BEHIND_KEY = b"\r\n$%d\r\n"
+# The same in one, with what goes ahead of it.
+_SET = b"%b" + _BEFORE_KEY + b"%b" + _BEHIND_KEY
 _GET = b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n"
 _REPLY_TYPES = _STATUS, _INTEGER, _ERROR, _BULK, _ARRAY = tuple(b"+:-$*")
 
@@ -190,18 +193,19 @@ class Connection:
             return self._store_one(values, ahead)
         pieces: list[Piece] = []
         size, line_end = 0, ahead
-        # Values of one kind, as they mostly are, share their descriptions: what follows from one is not made again.
+        # What stands around a key is made anew only where key or value are of another size than the ones before.
+        key_size = value_size = -1
         last: bytes | None = None
-        last_end, end_size = b"", 0
+        before = behind_key = last_end = b""
         for key, value in values.items():
             payload, end = value if isinstance(value, tuple) else (memoryview(value), b"")
-            payload_size = payload.nbytes
-            if end is not last:
-                last, last_end, end_size = end, end + b"\r\n", len(end)
-            header = _SET % (line_end, len(key), key, payload_size + end_size)
+            if payload.nbytes != value_size or len(key) != key_size or end is not last:
+                key_size, value_size, last, last_end = len(key), payload.nbytes, end, end + b"\r\n"
+                before, behind_key = _BEFORE_KEY % key_size, _BEHIND_KEY % (value_size + len(end))
             # The end of a value goes with the header of the next: half as many pieces.
+            header = b"".join((line_end, before, key, behind_key))
             pieces += (header, payload)
-            size += len(header) + payload_size
+            size += len(header) + value_size
             line_end = last_end
             if len(pieces) > _MAX_PIECES - 3:
                 self._send(pieces, size)
