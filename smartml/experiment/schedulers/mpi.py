@@ -1,7 +1,9 @@
 """MPI: run settings of `mpirun`, `mpiexec` and `orterun`.
 
 The setters use the options of Open MPI (https://www.open-mpi.org/doc/current/man1/mpirun.1.php); give those of another
-MPI by `run_args`. A plain number of processes, `--n`, is understood by MPICH as well.
+MPI by `run_args`. A plain number of processes, `--n`, is understood by MPICH as well. Variables are handed on in the
+words of the MPI that is on the PATH: those of MPICH belong to its process manager, Hydra
+(https://github.com/pmodels/mpich/blob/main/doc/wiki/how_to/Using_the_Hydra_Process_Manager.md).
 """
 
 import logging
@@ -53,7 +55,8 @@ class MpiSettings(LauncherSettings):
     ) -> None:
         found = shutil.which(self.command_name)
         # By this name it speaks of itself, whatever it is called by; MPICH's help, too, has the word Slurm.
-        is_wrapper = found is not None and "mpiexec.slurm" in _help_of(found)
+        told = "" if found is None else _help_of(found)
+        is_wrapper = "mpiexec.slurm" in told
         if is_wrapper and fail_if_missing_exec:
             raise UnsupportedError(f"{found} is Slurm's wrapper, which takes other options: use run_command='srun'")
         if found is None and fail_if_missing_exec:
@@ -62,6 +65,7 @@ class MpiSettings(LauncherSettings):
                 "another machine by fail_if_missing_exec=False"
             )
         self._is_here = found is not None and not is_wrapper
+        self._is_hydra = not is_wrapper and "-genv" in told
         if not self._is_here:
             logger.warning("%r is not found in the PATH: it must be where this is to run", self.command_name)
         super().__init__(exe, exe_args, run_args, env_vars, container)
@@ -81,7 +85,11 @@ class MpiSettings(LauncherSettings):
         return two_words(self._options())
 
     def format_env_vars(self) -> list[str]:
-        """Return `-x name=value`, or `-x name` for what is taken over from the caller."""
+        """Return `-x name=value`, or `-x name` for what is taken over from the caller; for Hydra `-env name value`."""
+        if self._is_hydra:
+            # It takes all over from the caller.
+            given = {name: value for name, value in self.env_vars.items() if value is not None}
+            return [word for name, value in given.items() for word in ("-env", name, value)]
         words = (name if value is None else f"{name}={value}" for name, value in self.env_vars.items())
         return [word for variable in words for word in ("-x", variable)]
 
@@ -92,7 +100,9 @@ class MpiSettings(LauncherSettings):
         words += [*placed.format_env_vars(), *self.format_run_args(), *self.program(placement.folder)]
         for part in self.mpmd:
             variables = part.placed(placement.environment).format_env_vars()
-            words += [":", *part.format_run_args(), *variables, *part.program(placement.folder)]
+            # Hydra takes the folder for one program alone.
+            folder = ["--wdir", placement.folder] if self._is_hydra else []
+            words += [":", *folder, *part.format_run_args(), *variables, *part.program(placement.folder)]
         return words
 
     def _find_run_command(self, command: str) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from smartml.experiment.schedulers.containers import Singularity
 from smartml.experiment.schedulers.local import command_line
 from smartml.experiment.schedulers.mpi import MpiexecSettings, MpirunSettings, OrterunSettings
 from smartml.experiment.schedulers.pals import PalsMpiexecSettings
+from smartml.experiment.schedulers.settings import Placement
 
 KINDS = {"mpirun": MpirunSettings, "mpiexec": MpiexecSettings, "orterun": OrterunSettings}
 
@@ -157,3 +159,25 @@ def test_ranks_of_two_programs_run_for_real(exp, monkeypatch):
     assert exp.get_status(model) == ["Completed"]
     written = [Path(model.path, f"rank_{rank}").read_text() for rank in range(3)]
     assert written == ["3 1 None it's", "3 1 None it's", "3 1 p q b"]
+
+
+@pytest.mark.skipif(REAL is None, reason="no MPI: pip install mpich")
+def test_programs_of_a_real_mpi_get_their_variables_and_folders(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", f"{os.path.dirname(REAL)}:{os.environ['PATH']}")
+    monkeypatch.setenv("TAKEN", "from here")
+    show = "import os; print(os.getcwd(), *(os.environ.get(name) for name in ('OWN', 'TAKEN', 'SSDB')), flush=True)"
+    settings, other = (
+        MpirunSettings(sys.executable, ["-c", show], {"n": 1}, {"OWN": own, "TAKEN": None}) for own in ("a b", "c")
+    )
+    settings.make_mpmd(other)
+    place = Placement("p", "p", str(tmp_path), "p.out", "p.err", environment={"SSDB": "127.0.0.1:6780"})
+
+    done = subprocess.run(settings.command(place), capture_output=True, text=True, timeout=60)
+
+    if "Open MPI" in subprocess.run([REAL, "--version"], capture_output=True, text=True).stdout:
+        pytest.skip("Open MPI runs programs as root only where it is told to")
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == [
+        f"{tmp_path} a b from here 127.0.0.1:6780",
+        f"{tmp_path} c from here 127.0.0.1:6780",
+    ]
