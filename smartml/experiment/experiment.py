@@ -321,6 +321,8 @@ class Experiment:
             try:
                 for database in chosen.databases:
                     self._start_database(database, kill_on_interrupt, detach)
+                if self.monitoring is not None and not self.monitoring.is_closed:
+                    self.monitoring.look()
                 for runs in self._new_runs(chosen, detach, not kill_on_interrupt):
                     self._launching.start(*runs)
             except Exception:

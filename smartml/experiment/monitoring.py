@@ -14,10 +14,8 @@ import smartml.monitor as records
 from smartml.errors import ServerStartError, SmartMLError
 from smartml.experiment.orchestrator import Orchestrator
 from smartml.experiment.states import Status
-from smartml.monitor.access import ADDRESS_VARIABLE, SCOPE_VARIABLE
+from smartml.monitor.access import ADDRESS_VARIABLE, RECORDS_FOLDER, SCOPE_VARIABLE
 
-# The folder of the records, in that of the experiment.
-RECORDS_FOLDER = "records"
 # How often states are looked at, and databases asked.
 _LOOK_S, _ASK_S = 0.25, 1.0
 # The number of each state in the records, which hold numbers alone.
@@ -47,6 +45,8 @@ class Monitoring:
         # What was last logged.
         self._known: dict[str, Status] = {}
         self._asked_s = 0.0
+        # Databases that were asked at least once: a new one is asked at once, since a run may be short.
+        self._asked: set[str] = set()
         self._over = threading.Event()
         self._noting = threading.Lock()
         self._server: subprocess.Popen[str] | None = None
@@ -67,6 +67,10 @@ class Monitoring:
     def is_closed(self) -> bool:
         """Whether nothing is recorded any more."""
         return self._over.is_set()
+
+    def look(self) -> None:
+        """Log what has changed now: a run may be over before the next look."""
+        self._note()
 
     def close(self) -> None:
         """Log the last states, and end the server; the records stay in the folder."""
@@ -136,8 +140,9 @@ class Monitoring:
                 if self._known.get(entity) is not status:
                     self._known[entity] = status
                     self._log.write(f"states/{entity}", x=now, y=_NUMBERS[status])
-            if now - self._asked_s >= _ASK_S:
-                self._asked_s = now
+            running = {database.db_identifier for database in self._databases()}
+            if now - self._asked_s >= _ASK_S or not running <= self._asked:
+                self._asked_s, self._asked = now, running
                 self._note_databases(now)
 
     def _note_databases(self, now: float) -> None:

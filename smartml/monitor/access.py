@@ -15,6 +15,8 @@ TOKEN_VARIABLE = "SMARTML_MONITOR_AUTH"
 CERTIFICATE_VARIABLE = "SMARTML_MONITOR_CERTIFICATE"
 # Names the run that whoever is started beside the server belongs to, and what of it he is (as an experiment tells).
 SCOPE_VARIABLE = "SMARTML_MONITOR_SCOPE"
+# Where an experiment keeps its records, in its own folder.
+RECORDS_FOLDER = "records"
 _ENTITY_VARIABLE = "SMARTML_ENTITY"
 DEFAULT_ADDRESS = "127.0.0.1:8081"
 

@@ -4,13 +4,11 @@ import os
 from pathlib import Path
 
 from smartml.errors import MonitorError, RecordsFormatError
-from smartml.monitor.access import ADDRESS_VARIABLE, Access, is_address
+from smartml.monitor.access import ADDRESS_VARIABLE, RECORDS_FOLDER, Access, is_address
 from smartml.monitor.pages.schema import PlotSchema, load_schema
 from smartml.monitor.records import Records
 from smartml.monitor.sources import open_records
 
-# Where an experiment keeps its records, in its own folder.
-_RECORDS_FOLDER = "records"
 # Logarithmic, as losses fall.
 WATCH_PAGE = "?rows=states;samples,losses;lag,memory;fields&height=2,3,2,3&axes=lin,lin,ylog,lin,lin,lin"
 
@@ -32,7 +30,7 @@ def find_records(experiment: str | os.PathLike[str] | None = None, access: Acces
     folder = Path(target)
     if not folder.is_dir():
         raise MonitorError(f"there is no folder {folder}: name that of an experiment, or host:port of a record server")
-    inner = folder / _RECORDS_FOLDER
+    inner = folder / RECORDS_FOLDER
     try:
         return open_records(inner if inner.is_dir() else folder)
     except RecordsFormatError as error:
