@@ -1,5 +1,7 @@
 """One real server for all tests, and a client of it that finds an empty database; one Slurm, too."""
 
+import threading
+
 import pytest
 from slurm import LocalSlurm, need_slurm
 
@@ -23,6 +25,13 @@ def client(server, monkeypatch):
     with Client() as made:
         made.database.command("FLUSHALL")
         yield made
+
+
+@pytest.fixture
+def new_threads():
+    """A function that lists smartml's threads that began after the test did; those before are of other tests."""
+    before = set(threading.enumerate())
+    return lambda: [it for it in threading.enumerate() if it.name.startswith("smartml") and it not in before]
 
 
 @pytest.fixture(scope="session")

@@ -97,7 +97,7 @@ def test_a_feed_whose_states_delete_is_not_streamed(producer, make_feed):
         feed.stream()
 
 
-def test_closing_a_pass_wakes_the_feed_that_waits_for_its_first_sample(producer, make_feed):
+def test_closing_a_pass_wakes_the_feed_that_waits_for_its_first_sample(producer, make_feed, new_threads):
     feed = make_feed(init_samples=False, wait_timeout_s=None)
     items = iter(feed.stream().async_map(np.sum))
     reader = threading.Thread(target=lambda: list(items))
@@ -108,7 +108,7 @@ def test_closing_a_pass_wakes_the_feed_that_waits_for_its_first_sample(producer,
     reader.join(DEADLINE_S)
 
     assert not reader.is_alive()
-    wait_until(lambda: not any(thread.name.startswith("smartml") for thread in threading.enumerate()))
+    wait_until(lambda: not new_threads())
     # Who asks the feed itself is served.
     put(producer, [1, 2])
     feed.init_samples(DEADLINE_S)

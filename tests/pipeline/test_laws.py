@@ -4,7 +4,6 @@ import copy
 import json
 import pickle
 import random
-import threading
 import time
 
 import pytest
@@ -47,10 +46,6 @@ def ends(condition):
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.001)
     return condition()
-
-
-def workers():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("smartml")]
 
 
 @EVERY_STEP
@@ -101,23 +96,23 @@ def test_nothing_is_pulled_before_it_is_asked_for_and_then_no_more_than_stated(c
 
 @EVERY_STEP
 @pytest.mark.parametrize("taken", [0, 1, 4])
-def test_stopping_early_leaves_no_thread(case, taken):
+def test_stopping_early_leaves_no_thread(case, taken, new_threads):
     begun = iter(chain_of(case, 100))
     first(begun, taken)
 
     del begun
 
-    assert ends(lambda: not workers())
+    assert ends(lambda: not new_threads())
 
 
 @EVERY_STEP
-def test_closing_ends_a_pass_and_its_threads(case):
+def test_closing_ends_a_pass_and_its_threads(case, new_threads):
     begun = iter(chain_of(case, 100))
     first(begun, 2)
 
     begun.close()
 
-    assert ends(lambda: not workers())
+    assert ends(lambda: not new_threads())
     assert list(begun) == []
 
 
@@ -198,7 +193,7 @@ def test_the_chain_tells_of_the_pass_begun_last_even_when_it_is_gone(case):
 
 
 @EVERY_STEP
-def test_an_error_of_the_source_comes_behind_the_items_before_it(case):
+def test_an_error_of_the_source_comes_behind_the_items_before_it(case, new_threads):
     def failing():
         yield from range(30)
         raise OSError("the source broke")
@@ -211,7 +206,7 @@ def test_an_error_of_the_source_comes_behind_the_items_before_it(case):
     except OSError as error:
         assert str(error) == "the source broke"
     assert list(whole) == []
-    assert ends(lambda: not workers())
+    assert ends(lambda: not new_threads())
 
 
 class Unseedable(random.Random):

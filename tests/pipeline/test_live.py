@@ -213,7 +213,7 @@ def test_a_batch_that_is_gone_cannot_be_gone_on_with(client):
         next(iter(chain))
 
 
-def test_closing_a_pass_wakes_who_waits_for_samples(producer):
+def test_closing_a_pass_wakes_who_waits_for_samples(producer, new_threads):
     producer.put(0)
     items = iter(source(producer, wait_timeout_s=None).async_map(float))
     # The thread that reads ahead waits for the next one from here on.
@@ -221,7 +221,7 @@ def test_closing_a_pass_wakes_who_waits_for_samples(producer):
 
     items.close()
 
-    wait_until(lambda: not any(thread.name.startswith("smartml") for thread in threading.enumerate()))
+    wait_until(lambda: not new_threads())
 
 
 def test_a_chain_can_be_pickled_during_a_pass(producer):

@@ -14,7 +14,7 @@ import pytest
 
 from smartml.pipeline import IterableSource
 
-from .test_laws import ends, workers
+from .test_laws import ends
 
 DEADLINE_S = 30
 
@@ -187,7 +187,7 @@ def test_no_more_than_the_buffer_is_under_way(kw):
 
 
 @pytest.mark.parametrize("kw", [{}, {"chunk_size": 4}, {"ordered": True, "buffer": 1}])
-def test_an_error_comes_at_its_item_behind_the_results_before_it(kw):
+def test_an_error_comes_at_its_item_behind_the_results_before_it(kw, new_threads):
     begun = iter(IterableSource(range(10)).async_map(lambda x: 1 // (x - 5), **kw))
 
     assert [next(begun) for _ in range(5)] == [-1, -1, -1, -1, -1]
@@ -196,7 +196,7 @@ def test_an_error_comes_at_its_item_behind_the_results_before_it(kw):
     assert caught.value.item_index == 5
     assert caught.value.__notes__ == ["in async_map, at item 5 (from 0)"]
     assert list(begun) == []
-    assert not workers()
+    assert not new_threads()
 
 
 def test_items_are_counted_from_the_beginning_of_the_pass_when_it_is_resumed():
@@ -251,7 +251,7 @@ def test_a_process_that_dies_is_told():
 # Ends
 
 
-def test_stopping_early_cancels_what_has_not_started_and_waits_for_what_runs():
+def test_stopping_early_cancels_what_has_not_started_and_waits_for_what_runs(new_threads):
     gate, running = Gate(), Gate()
     called, done = [], []
 
@@ -271,7 +271,7 @@ def test_stopping_early_cancels_what_has_not_started_and_waits_for_what_runs():
     begun.close()
 
     assert called == done == [0, 1]
-    assert not workers()
+    assert not new_threads()
 
 
 def test_a_given_executor_is_neither_closed_nor_left_with_work(pool):
@@ -302,7 +302,7 @@ def test_one_executor_serves_several_steps_of_a_chain(number):
         assert chain.collect() == chain.collect() == [4 * x for x in range(40)]
 
 
-def test_closing_does_not_wait_for_a_source_that_says_nothing():
+def test_closing_does_not_wait_for_a_source_that_says_nothing(new_threads):
     gate = Gate()
 
     def live():
@@ -314,10 +314,10 @@ def test_closing_does_not_wait_for_a_source_that_says_nothing():
     begun.close()
 
     gate.open()
-    assert ends(lambda: not workers())
+    assert ends(lambda: not new_threads())
 
 
-def test_closing_ends_a_step_that_waits_for_the_one_upstream_of_it():
+def test_closing_ends_a_step_that_waits_for_the_one_upstream_of_it(new_threads):
     gate = Gate()
     begun = iter(IterableSource(range(5)).async_map(lambda x: x and gate.wait()).async_map(double))
     next(begun)
@@ -325,7 +325,7 @@ def test_closing_ends_a_step_that_waits_for_the_one_upstream_of_it():
     begun.close()
 
     gate.open()
-    assert ends(lambda: not workers())
+    assert ends(lambda: not new_threads())
 
 
 # Executors
