@@ -130,8 +130,9 @@ class RecordServer:
         self._path = os.fspath(path)
         self._stopping = threading.Event()
         self._subscribers = threading.BoundedSemaphore(_MAX_SUBSCRIBERS)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="smartml-records")
         self._server = grpc.server(
-            ThreadPoolExecutor(_THREADS, thread_name_prefix="smartml-records"),
+            self._threads,
             handlers=[grpc.method_handlers_generic_handler(messages.SERVICE, self._handlers())],
             interceptors=[] if token is None else [_TokenCheck(token)],
             options=_OPTIONS,
@@ -168,6 +169,8 @@ class RecordServer:
         """Let go of the port and of the store, whose last records are then safe."""
         self._stopping.set()
         self._server.stop(grace=1.0).wait()
+        # gRPC leaves the threads it was lent to their owner.
+        self._threads.shutdown()
         self._store.close()
 
     # --- What is answered ---

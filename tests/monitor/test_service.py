@@ -211,3 +211,13 @@ def test_records_travel_by_tls(tmp_path, token_file, monkeypatch):
         assert script.scopes(server.address, access=access) == ["run"]
         with pytest.raises(RecordsConnectionError):
             script.scopes(server.address, access=Access(token_file))
+
+
+def test_a_stopped_server_leaves_no_thread(store, new_threads):
+    with RecordServer(store, port=0) as server:
+        client = RecordClient(server.address)
+        assert client.scopes() == []
+        assert new_threads()
+        client.close()
+
+    assert not new_threads()
