@@ -1,11 +1,15 @@
 """One real server for all tests, and a client of it that finds an empty database; one Slurm, too."""
 
+import os
 import threading
 
 import pytest
 from slurm import LocalSlurm, need_slurm
 
 from smartml import Client, Orchestrator
+
+# Networks of this size gain nothing by a second thread, and where cores are busy, its waiting takes most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

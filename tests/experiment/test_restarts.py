@@ -71,10 +71,10 @@ def test_a_server_that_cannot_come_back_is_tried_as_often_as_allowed(tmp_path, e
     with Orchestrator(tmp_path, port=0, persistence="aof", restarts=2) as db:
         monkeypatch.setenv("SMARTML_REDIS_SERVER", "/bin/false")
         os.kill(db.pid, signal.SIGKILL)
-        eventually(lambda: db.status == "Failed")
+        eventually(lambda: "database orchestrator is given up after 2 restarts" in caplog.text)
+        assert db.status == "Failed"
         assert "cannot be started again (1 of 2): the database server ended while starting: exit code 1" in caplog.text
         assert "cannot be started again (2 of 2)" in caplog.text
-        assert "database orchestrator is given up after 2 restarts" in caplog.text
 
 
 def test_a_server_that_somebody_else_has_shut_down_stays_so(tmp_path, eventually, caplog):

@@ -56,8 +56,8 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture
-def window(browser):
-    """The browser, whose console must be empty in the end but for what a test expects."""
+def window(browser, serve):
+    """The browser, whose console must be empty in the end but for what a test expects, while the pages are served."""
     browser.expected = ()
     browser.get_log("browser")
     yield browser
