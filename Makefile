@@ -5,6 +5,7 @@
 #   make test-long         the tests that take minutes
 #   make test-pythons      the tests that need no framework, on every Python from 3.10 to 3.13 found here
 #   make benchmark         measurements, printed as tables
+#   make docs              the documentation as a site, build/docs/index.html (docs/about.md says how)
 #   make clean             remove what the above made
 #
 # PYTHON=python3.12 chooses another interpreter; VENV names another environment to go with it; WORKERS=8 runs so many
@@ -38,7 +39,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 # What an installation is made from; a changed module in C has to be built anew.
 INSTALLED = setup.py setup.cfg pyproject.toml constraints.txt $(wildcard smartml/store/module/*.[ch])
 
-.PHONY: demo test lint test-long test-pythons benchmark clean python-found
+.PHONY: demo test lint test-long test-pythons benchmark docs clean python-found
 
 demo: $(VENV)/.demo
 	$(BIN)/smartml demo --framework $(FRAMEWORK)
@@ -60,6 +61,11 @@ test-pythons:
 benchmark: $(VENV)/.test
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
+# Built anew as a whole, for what has not changed gives no warning a second time.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -E -d build/docs-doctrees docs build/docs
+	@echo "build/docs/index.html"
+
 $(BIN)/python: | python-found
 	$(PYTHON) -m venv $(VENV)
 
@@ -74,6 +80,10 @@ $(VENV)/.test: $(INSTALLED) $(BIN)/python
 	$(INSTALL) -e ".[$(TEST_EXTRAS)]"
 	touch $@
 
+$(VENV)/.docs: $(INSTALLED) $(BIN)/python
+	$(INSTALL) -e ".[docs]"
+	touch $@
+
 python-found:
 	@test -n "$(VERSION)" || { echo "smartml needs Python 3.10 or later, and none was found:" \
 		"install it (Debian, Ubuntu: apt-get install python3 python3-venv), or name one by PYTHON=..." >&2; exit 1; }
@@ -81,4 +91,4 @@ python-found:
 		"install it (Debian, Ubuntu: apt-get install python$(VERSION)-venv)" >&2; exit 1; }
 
 clean:
-	rm -rf $(VENV) .venvs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis smartml-demo*
+	rm -rf $(VENV) .venvs build docs/tutorials *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis smartml-demo*
