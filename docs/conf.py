@@ -11,7 +11,9 @@ project = "smartml"
 author = "the smartml authors"
 copyright = "the smartml authors"
 # Read, not imported: the site is built without any of the packages that smartml needs.
-release = version = re.search(r'"(.+)"', (HERE.parent / "smartml/_version.py").read_text())[1]
+release = version = re.search(
+    r'^__version__ = "(.+)"', (HERE.parent / "smartml/_version.py").read_text(), re.MULTILINE
+)[1]
 
 extensions = ["myst_parser", "sphinx_copybutton", "public_names", "name_links", "tutorials"]
 exclude_patterns = ["extensions", "**/.ipynb_checkpoints"]

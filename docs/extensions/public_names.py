@@ -154,7 +154,23 @@ def member_description(owner, name, member):
     if "property" in member.labels:
         options = {"type": member.annotation} if member.annotation else {}
         return fence("property", name, docstring(member) or inherited_docstring(owner, name), options, depth=4)
-    return fence("attribute", name, docstring(member), value_options(member), depth=4)
+    return fence("attribute", name, docstring(member) or comment(member), value_options(member), depth=4)
+
+
+def comment(member):
+    """Read the comment above an attribute, where our sources explain it."""
+    # Of an attribute that is only annotated, griffe knows the line as well.
+    lines = source_lines(member.filepath)[: (member.lineno or 1) - 1]
+    said = []
+    while lines and (found := re.fullmatch(r"\s*# ?(.*)", lines[-1])):
+        said.insert(0, found[1])
+        lines = lines[:-1]
+    return "\n".join(said)
+
+
+@cache
+def source_lines(path):
+    return path.read_text(encoding="utf-8").splitlines()
 
 
 def inherited_docstring(owner, name):
@@ -202,7 +218,13 @@ def parameters(described, bound=False):
 
 
 def docstring(described):
-    return described.docstring.value.strip() if described.docstring else ""
+    text = described.docstring.value.strip() if described.docstring else ""
+    return "\n\n".join(map(as_drawn, text.split("\n\n")))
+
+
+def as_drawn(paragraph):
+    """Keep the lines of a tree as they are; Markdown would make a paragraph of them."""
+    return f"```text\n{paragraph}\n```" if re.search("[├└│]", paragraph) else paragraph
 
 
 def fence(kind, subject, body, options=None, depth=8):
@@ -212,8 +234,14 @@ def fence(kind, subject, body, options=None, depth=8):
         # The list of what is on a page names classes and functions.
         options = {**(options or {}), "no-contents-entry": ""}
     subject = " ".join(subject.split())
-    lines = [f":{name}: {' '.join(str(value).split())}".rstrip() for name, value in (options or {}).items()]
+    lines = [f":{name}: {quoted(value)}".rstrip() for name, value in (options or {}).items()]
     return "\n".join([f"{marks}{{py:{kind}}} {subject}", *lines, "", body.strip(), marks])
+
+
+def quoted(value):
+    """Write the value of an option as YAML, which would take quotes of Python for its own."""
+    words = " ".join(str(value).split())
+    return "'" + words.replace("'", "''") + "'" if words else ""
 
 
 def setup(app):
@@ -224,5 +252,5 @@ def setup(app):
 
 def forget(app):
     """Read the sources anew in each build, also within one process."""
-    for function in (package, described_modules, public_classes, all_names):
+    for function in (package, described_modules, public_classes, all_names, source_lines):
         function.cache_clear()

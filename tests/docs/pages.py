@@ -51,15 +51,12 @@ def shell_lines(path):
     return [line for line in lines + spans if re.match(r"smartml\s+[a-z]", line)]
 
 
-def table_rows(text):
-    """List the rows of all tables: the cells of each, without those of heads and rulers."""
-    rows = []
-    lines = text.splitlines()
-    for number, line in enumerate(lines):
-        if not line.startswith("|") or set(line) <= set("|-: "):
-            continue
-        following = lines[number + 1] if number + 1 < len(lines) else ""
-        if following.startswith("|") and set(following) <= set("|-: "):
-            continue
-        rows.append([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
-    return rows
+def table_rows(text, head=None):
+    """List the rows of all tables, or of those with this head: the cells of each."""
+    found = []
+    for table in re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE):
+        first, _, *rows = [
+            [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table.strip().splitlines()
+        ]
+        found += rows if head in (None, first) else []
+    return found

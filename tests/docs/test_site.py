@@ -147,8 +147,9 @@ def public_names():
     """List every public name: of each module that lists its own, as people import them."""
     for path in sorted(ROOT.glob("smartml/**/*.py")):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        # `smartml --help` describes the command.
-        if not module.startswith("smartml.cli"):
+        # `smartml --help` describes the command. What lies in a folder that is no package is not imported from here.
+        is_ours = all((folder / "__init__.py").exists() for folder in path.parents if ROOT in folder.parents)
+        if is_ours and not module.startswith("smartml.cli"):
             yield from (f"{module}.{name}" for name in listed_names(path))
 
 
@@ -187,6 +188,25 @@ def test_members_are_described_by_their_docstrings_inherited_ones_too(site, html
     assert "smartml.feeds.TrainingDataUploader.put_batch" in html[site / "reference/feeds.html"].anchors
     # From a class that is not public.
     assert "smartml.Client.put_tensor" in html[site / "reference/smartml.html"].anchors
+
+
+def test_attributes_are_described_by_the_comments_above_them(site):
+    text = re.sub(r"<[^>]+>", "", (site / "reference/training.html").read_text())
+    assert "None: nobody knows before the end." in text
+
+
+def test_the_tree_of_errors_is_drawn_line_by_line(site):
+    text = re.sub(r"<[^>]+>", "", (site / "reference/errors.html").read_text())
+    assert re.search(r"^SmartMLError\n\s*├── ArgumentTypeError", text, re.MULTILINE)
+
+
+def test_values_are_those_of_python(site):
+    text = re.sub(r"<[^>]+>", "", (site / "reference/experiment.html").read_text())
+    assert re.search(r"command_name\s*= ('|&#39;|&quot;|\")aprun", text)
+
+
+def test_title_names_the_version(site):
+    assert f"<title>smartml {smartml.__version__}</title>" in (site / "index.html").read_text()
 
 
 def test_every_tutorial_has_its_page_with_its_picture(html, site):

@@ -59,8 +59,8 @@ def test_wrong_commands_and_options_are_noticed():
 def names_here():
     """List names in the columns of ours of the guide for moving over: page and name."""
     for page in sorted(DOCS.glob("moving/*.md")):
-        for row in table_rows(page.read_text()):
-            for code in re.findall(r"`([^`]+)`", row[-1]):
+        for _, here in table_rows(page.read_text(), ["there", "here"]):
+            for code in re.findall(r"`([^`]+)`", here):
                 if imported := re.fullmatch(r"from (smartml[\w.]*) import ([\w, ]+)", code):
                     yield from ((page, f"{imported[1]}.{name.strip()}") for name in imported[2].split(","))
                 elif re.fullmatch(r"smartml(\.\w+)+|[A-Z][a-z]\w+(\.\w+)?", code):
