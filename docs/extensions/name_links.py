@@ -1,6 +1,7 @@
 """Makes links of names: code such as `DataDownloader.stream` leads to its place in the reference, on every page."""
 
 import re
+from functools import cache
 
 import public_names
 from docutils import nodes
@@ -8,13 +9,13 @@ from sphinx import addnodes
 from sphinx.transforms import SphinxTransform
 
 
-def names_by_words(names):
+@cache
+def names_by_words():
     """Map what people write to the full name, where it can mean only one: `Client`, `Client.put_tensor`."""
     found = {}
-    for full, module in names.items():
-        short = full.removeprefix(f"{module}.")
+    for full, module in public_names.all_names().items():
         # Members alone (`start`) are words of many classes.
-        for words in {full, short}:
+        for words in {full, full.removeprefix(f"{module}.")}:
             found.setdefault(words, set()).add(full)
     return {words: full.pop() for words, full in found.items() if len(full) == 1}
 
@@ -25,7 +26,7 @@ class NameLinks(SphinxTransform):
     default_priority = 400
 
     def apply(self):
-        known = names_by_words(public_names.all_names())
+        known = names_by_words()
         for code in list(self.document.findall(nodes.literal)):
             text = re.sub(r"\(.*\)$", "", code.astext(), flags=re.DOTALL)
             if text in known and not isinstance(code.parent, (nodes.title, nodes.reference, addnodes.pending_xref)):
@@ -35,10 +36,8 @@ class NameLinks(SphinxTransform):
         for signature in list(self.document.findall(addnodes.desc_signature)):
             for type_ in list(signature.findall(addnodes.pending_xref)):
                 # Sphinx would look at all names for each type that is not ours.
-                text = type_["reftarget"]
-                type_.replace_self(
-                    [*([self.reference_to(known[text], type_.children)] if text in known else type_.children)]
-                )
+                name = known.get(type_["reftarget"])
+                type_.replace_self(self.reference_to(name, type_.children) if name else type_.children)
 
     def reference_to(self, name, children=()):
         link = addnodes.pending_xref("", refdomain="py", reftype="obj", reftarget=name, refexplicit=True, refwarn=True)
@@ -49,4 +48,5 @@ class NameLinks(SphinxTransform):
 
 def setup(app):
     app.add_transform(NameLinks)
+    app.connect("builder-inited", lambda _: names_by_words.cache_clear())
     return {"parallel_read_safe": True}

@@ -20,7 +20,7 @@ LINES = [(page, line) for page in PAGES for line in shell_lines(page)]
 def find_command(words):
     """Find what `smartml WORDS` runs: the command, and the words that are its own."""
     command, context = main, click.Context(main)
-    while words and isinstance(command, click.Group):
+    while words and not words[0].startswith("-") and isinstance(command, click.Group):
         inner = command.get_command(context, words[0])
         assert inner is not None, f"there is no command {words[0]!r}"
         command, words = inner, words[1:]
