@@ -2,8 +2,6 @@
 
 import ast
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
@@ -11,7 +9,7 @@ import pytest
 
 import smartml.errors
 
-from .pages import DOCS, ROOT
+from .pages import ROOT
 
 # Elements that browsers fetch something for, and where they say what; `a` is followed by people only.
 FETCHED = {
@@ -62,28 +60,6 @@ class Page(HTMLParser):
             self.styles += data
         if self._inside == "h1":
             self.headings.append(data)
-
-
-def build(folder):
-    """Build the site as `make docs` does; return the process, which has ended."""
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-E", "-d", folder / "doctrees"]
-    return subprocess.run([*command, DOCS, folder / "html"], capture_output=True, text=True, timeout=240)
-
-
-@pytest.fixture(scope="session")
-def built(tmp_path_factory):
-    """The process that built the site, how long it took, and the site."""
-    for package in ("sphinx", "furo", "myst_parser", "griffe", "sphinx_copybutton"):
-        pytest.importorskip(package, reason=f"needs the package {package}")
-    folder = tmp_path_factory.mktemp("site")
-    done = build(folder)
-    return done, folder / "html"
-
-
-@pytest.fixture(scope="session")
-def site(built):
-    """The folder of the site."""
-    return built[1]
 
 
 @pytest.fixture(scope="session")

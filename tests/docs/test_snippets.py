@@ -37,6 +37,7 @@ def run(code, folder):
     """Run a program in a folder, with the database of the fixture `client`."""
     (folder / "program.py").write_text(code)
     environment = os.environ | {"KERAS_BACKEND": "torch"}
+    # Frameworks warn of what they themselves do.
     return subprocess.run(
         [sys.executable, "-W", "ignore", "program.py"],
         cwd=folder,
