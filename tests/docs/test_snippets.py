@@ -36,7 +36,7 @@ def missing_packages(page):
 def run(code, folder):
     """Run a program in a folder, with the database of the fixture `client`."""
     (folder / "program.py").write_text(code)
-    environment = os.environ | {"KERAS_BACKEND": "torch"}
+    environment = os.environ | {"KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1"}
     # Frameworks warn of what they themselves do.
     return subprocess.run(
         [sys.executable, "-W", "ignore", "program.py"],
