@@ -47,7 +47,7 @@ def shell_lines(path):
     text = path.read_text()
     blocks = [code.replace("\\\n", " ") for language, code in FENCE.findall(text) if language == "sh"]
     lines = [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
-    spans = re.findall(r"(?<!`)`(smartml [^`\n]+)`(?!`)", text)
+    spans = re.findall(r"(?<!`)`(smartml [^`]+)`(?!`)", text)
     return [line for line in lines + spans if re.match(r"smartml\s+[a-z]", line)]
 
 
