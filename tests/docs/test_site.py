@@ -1,7 +1,13 @@
-"""The site builds without a warning; what its pages link to is there, and nothing comes from another host."""
+"""The site builds without a warning, is whole, takes nothing from other hosts, and can be read on a telephone.
+
+All of it is in one file, so that one process builds the site once.
+"""
 
 import ast
 import re
+import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
@@ -9,7 +15,7 @@ import pytest
 
 import smartml.errors
 
-from .pages import ROOT
+from .pages import DOCS, ROOT
 
 # Elements that browsers fetch something for, and where they say what; `a` is followed by people only.
 FETCHED = {
@@ -29,6 +35,17 @@ FETCHED = {
 # Links to other pages that browsers do not fetch by themselves.
 NOT_FETCHED = {"author", "canonical", "help", "index", "license", "next", "prev", "search", "top", "up"}
 FOREIGN = re.compile(r"^\s*(https?:)?//", re.IGNORECASE)
+
+PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+
+# What reaches beyond the screen, but for what scrolls by itself.
+TOO_WIDE = """
+const width = document.documentElement.clientWidth;
+return [...document.querySelectorAll('.content *')]
+    .filter(it => it.getBoundingClientRect().right > width + 1 && !it.closest('table, pre, .highlight'))
+    .map(it => it.tagName + ': ' + it.textContent.slice(0, 60))
+    .concat(document.documentElement.scrollWidth > width ? ['the page itself'] : [])
+"""
 
 
 class Page(HTMLParser):
@@ -62,10 +79,53 @@ class Page(HTMLParser):
             self.headings.append(data)
 
 
-@pytest.fixture(scope="session")
+def build(folder):
+    """Build the site as `make docs` does; return the process, which has ended."""
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-E", "-d", folder / "doctrees"]
+    return subprocess.run([*command, DOCS, folder / "html"], capture_output=True, text=True, timeout=240)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The process that built the site, and the folder of the site."""
+    for package in ("sphinx", "furo", "myst_parser", "griffe", "sphinx_copybutton"):
+        pytest.importorskip(package, reason=f"needs the package {package}")
+    folder = tmp_path_factory.mktemp("site")
+    done = build(folder)
+    return done, folder / "html"
+
+
+@pytest.fixture(scope="module")
+def site(built):
+    """The folder of the site."""
+    return built[1]
+
+
+@pytest.fixture(scope="module")
 def html(site):
     """All pages of the site: path to page."""
     return {path: Page(path) for path in sorted(site.rglob("*.html"))}
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A browser as wide as a telephone."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs the package selenium")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("no browser: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for word in ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync"):
+        options.add_argument(f"--{word}")
+    options.add_argument("--disable-background-networking")
+    options.add_argument("--disable-component-update")
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
+    made = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    made.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+    yield made
+    made.quit()
 
 
 def test_site_builds_without_a_warning(built):
@@ -199,3 +259,30 @@ def test_names_in_code_lead_to_the_reference(html, site):
     assert "../reference/feeds.html#smartml.feeds.DataDownloader.stream" in html[site / "moving/squirrel.html"].links
     # Types in signatures, too.
     assert "#smartml.feeds.DataInfo" in html[site / "reference/feeds.html"].links
+
+
+def test_no_page_is_wider_than_a_telephone(site, browser):
+    too_wide = {}
+    for path in sorted(site.rglob("*.html")):
+        browser.get(path.as_uri())
+        if found := browser.execute_script(TOO_WIDE):
+            too_wide[path.relative_to(site).as_posix()] = found
+    assert too_wide == {}
+    assert browser.get_log("browser") == []
+
+
+def test_what_is_too_wide_is_noticed(tmp_path, browser):
+    head = '<meta name="viewport" content="width=device-width">'
+    (tmp_path / "page.html").write_text(f'{head}<div class="content"><p style="width: 900px">wide</p></div>')
+    browser.get((tmp_path / "page.html").as_uri())
+    assert browser.execute_script(TOO_WIDE) == ["P: wide", "the page itself"]
+
+
+def test_search_finds_pages_without_a_server(site, browser):
+    browser.get(f"{(site / 'search.html').as_uri()}?q=reservoir")
+
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    found = WebDriverWait(browser, 20).until(lambda it: it.find_elements("css selector", "#search-results li a"))
+
+    assert "Learn from data that grows" in [link.text for link in found]
