@@ -63,6 +63,7 @@ benchmark: $(VENV)/.test
 
 # Built anew as a whole, for what has not changed gives no warning a second time.
 docs: $(VENV)/.docs
+	rm -rf build/docs
 	$(BIN)/python -m sphinx -W --keep-going -q -E -d build/docs-doctrees docs build/docs
 	@echo "build/docs/index.html"
 
