@@ -15,6 +15,7 @@ SmartMLError
 │   │   ├── DatasetNotFoundError
 │   │   └── ListNotFoundError
 │   ├── TensorFormatError (ValueError)    a value is not a tensor, or is damaged: put it again
+│   ├── ModelFormatError (ValueError)     a value is neither a model nor a script, or is damaged: store it again
 │   ├── TensorMismatchError (ValueError)  a tensor has another shape or dtype than its destination
 │   ├── MetadataError (ValueError)        a dataset's metadata is damaged, or of another type than asked for
 │   └── TensorModuleError                 the module for SmartRedis programs cannot be built or found
@@ -135,6 +136,10 @@ class ListNotFoundError(NotFoundError):
 
 class TensorFormatError(StoreError, ValueError):
     """The bytes of a value are not a tensor, or are damaged."""
+
+
+class ModelFormatError(StoreError, ValueError):
+    """A stored value is neither a model nor a script, or its bytes do not add up."""
 
 
 class TensorMismatchError(StoreError, ValueError):

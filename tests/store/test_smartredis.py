@@ -371,20 +371,31 @@ def test_administration_of_either_shows_the_same_server(both, deployment):
 # What only SmartRedis calls
 
 
-def test_models_and_scripts_are_refused_with_the_reason(connect):
-    theirs = connect(smartredis)
-    for call in (
-        lambda: theirs.client.set_model("m", b"a model", "TORCH"),
-        lambda: theirs.client.get_model("m"),
-        lambda: theirs.client.set_script("s", "def f(x): return x"),
-        lambda: theirs.client.run_model("m", ["a"], ["b"]),
-        lambda: theirs.client.delete_script("s"),
-    ):
-        theirs.client.put_tensor("a", BASE)
-        with pytest.raises(smartredis.error.RedisReplyError, match="this database holds tensors only, neither models"):
+def test_models_and_scripts_are_stored_and_deleted(connect):
+    theirs = connect(smartredis).client
+
+    theirs.set_model("m", b"a model", "TORCH", tag="v1")
+    theirs.set_script("s", "def f(x): return x")
+
+    assert theirs.model_exists("m") and theirs.poll_model("m", 1, 2)
+    assert theirs.get_model("m") == b"a model"
+    assert theirs.get_script("s") == "def f(x): return x"
+    theirs.delete_model("m")
+    theirs.delete_script("s")
+    assert not theirs.model_exists("m")
+    for call in (lambda: theirs.get_model("m"), lambda: theirs.delete_model("m")):
+        with pytest.raises(smartredis.error.RedisReplyError, match="model key is empty"):
             call()
-    assert not theirs.client.model_exists("m") and not theirs.client.poll_model("m", 1, 2)
-    theirs.client.set_model_chunk_size(1_000_000)
+
+
+def test_a_model_that_is_sent_in_chunks_is_stored_whole(connect):
+    theirs = connect(smartredis).client
+    model = bytes(range(256)) * 1000
+
+    theirs.set_model_chunk_size(100_000)
+    theirs.set_model("m", model, "TORCH")
+
+    assert theirs.get_model("m") == model
 
 
 def test_statistics_of_models_are_unknown(connect, deployment):

@@ -12,7 +12,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-SOURCES = ("layout.c", "names.c", "redis_api.c", "module.c")
+SOURCES = (
+    "layout.c",
+    "models.c",
+    "names.c",
+    "redis_api.c",
+    "spawn.c",
+    "arguments.c",
+    "values.c",
+    "inference.c",
+    "model_commands.c",
+    "run_commands.c",
+    "module.c",
+)
 FILE_NAME = "smartml_tensors.so"
 
 _FLAGS = ("-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra")

@@ -1,4 +1,4 @@
-/* The tensor module: SmartRedis's commands for tensors, over plain strings.
+/* The tensor module: SmartRedis's commands for tensors, over plain strings, and what the server is told of all others.
  *
  * A tensor is an ordinary Redis string (layout.h). AI.TENSORSET writes one, AI.TENSORGET reads one, whoever wrote it;
  * syntax, replies and error texts are those of RedisAI, by which SmartRedis clients and their users go. Since the
@@ -10,116 +10,35 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
+#include "arguments.h"
+#include "inference.h"
 #include "layout.h"
-#include "names.h"
+#include "model_commands.h"
 #include "redis_api.h"
+#include "run_commands.h"
+#include "values.h"
 
 /* Tensors that are not sent as bytes are made here, and no larger than the server's own default for one string. */
 #define LARGEST_FILLED_TENSOR ((size_t)512 * 1024 * 1024)
 
-/* The only state outside keys, and about models, which clients cut into chunks: RedisAI's default, 511 MiB. */
+/* Into pieces of this size clients cut models: RedisAI's default, 511 MiB. */
 static long long model_chunk_size = 511LL * 1024 * 1024;
 
-/* Before the stem, in the name of its index. */
-#define INDEX_PREFIX ".smartml.index."
-
-/* ================================================================ errors */
-
-#define WRONG_TYPE "WRONGTYPE Operation against a key holding the wrong kind of value"
-#define WRONG_ARITY(command) "ERR wrong number of arguments for '" command "' command"
+#define NO_BACKENDS                                                                                           \
+    "ERR backends are Python packages beside the inference worker, such as torch and onnxruntime: install them " \
+    "there"
 #define INVALID_SHAPE "ERR invalid or negative value found in tensor shape"
-#define NO_MODELS                                                                                         \
-    "ERR this database holds tensors only, neither models nor scripts: run them in a program that gets the " \
-    "tensors and puts the results"
-
-/* Never with a client's words in it: SmartRedis fails on an error text that is not UTF-8. */
-static int fail(Context *context, const char *text) { return RedisReplyWithError(context, text); }
-
-/* ================================================================ helpers */
-
-static bool is_word(const String *argument, const char *word) {
-    size_t size;
-    const char *text = RedisStringPtrLen(argument, &size);
-    return size == strlen(word) && strncasecmp(text, word, size) == 0;
-}
-
-static bool is_positive(const String *argument, long long *number) {
-    return RedisStringToLongLong(argument, number) == REDIS_OK && *number > 0;
-}
-
-/* What a key holds. */
-typedef enum { HOLDS_NOTHING, HOLDS_TENSOR, HOLDS_OTHER } Holding;
-
-/* Look at the value of an open key, NULL for a missing one. The value is valid until the key is written. */
-static Holding look(Key *key, const unsigned char **value, size_t *size) {
-    int type = key == NULL ? KEY_TYPE_EMPTY : RedisKeyType(key);
-    if (type == KEY_TYPE_EMPTY) return HOLDS_NOTHING;
-    if (type != KEY_TYPE_STRING) return HOLDS_OTHER;
-    *value = (const unsigned char *)RedisStringDMA(key, size, KEY_READ);
-    return *value != NULL && layout_is_tensor(*value, *size) ? HOLDS_TENSOR : HOLDS_OTHER;
-}
-
-static int reply_text(Context *context, const char *text) {
-    return RedisReplyWithStringBuffer(context, text, strlen(text));
-}
-
-/* ================================================================ index */
-
-/* Tell whether somebody follows an index: made it, with a header. */
-static bool is_followed(Context *context, String *name) {
-    /* Open for writing: a look in vain must neither count as a miss nor be told to anybody. */
-    Key *key = RedisOpenKey(context, name, KEY_READ | KEY_WRITE);
-    bool followed = false;
-    if (key != NULL && RedisKeyType(key) == KEY_TYPE_STRING) {
-        size_t size;
-        const char *bytes = RedisStringDMA(key, &size, KEY_READ);
-        followed = bytes != NULL && size >= NAMES_HEADER_SIZE && memcmp(bytes, NAMES_MAGIC, strlen(NAMES_MAGIC)) == 0;
-    }
-    RedisCloseKey(key);
-    return followed;
-}
-
-/* Append a record of what was set to the index of its stem, where somebody follows that (smartml/store/index.py).
- *
- * It is a hint, whose loss the put must not suffer from: failures are passed over. */
-static void announce(Context *context, const String *key) {
-    size_t size;
-    const char *name = RedisStringPtrLen(key, &size);
-    NamesParts parts;
-    if (!names_split(name, size, &parts)) return;
-    /* There the index would belong to another server, mostly. */
-    if (RedisGetContextFlags(context) & CONTEXT_CLUSTER) return;
-    String *index = RedisCreateString(context, INDEX_PREFIX, strlen(INDEX_PREFIX));
-    if (RedisStringAppendBuffer(context, index, name, parts.stem_size) != REDIS_OK) return;
-    if (!is_followed(context, index)) return;
-    unsigned char record[NAMES_RECORD_SIZE];
-    names_write_record(&parts, record);
-    RedisCall(context, "APPEND", "!sb", index, (const char *)record, sizeof record);
-}
 
 /* ================================================================ AI.TENSORSET */
 
 /* Return the string that is the payload with the description behind it, NULL when there is no memory for it. */
 static String *describe(Context *context, String *payload, const LayoutDescription *description) {
     unsigned char end[LAYOUT_LARGEST_DESCRIPTION];
-    size_t end_size = layout_description_size(description);
     layout_write_description(description, end);
-    if (RedisStringAppendBuffer(context, payload, (const char *)end, end_size) == REDIS_OK) {
-        /* Growing may have doubled the allocation. */
-        if (RedisTrimStringAllocation != NULL) RedisTrimStringAllocation(payload);
-        return payload;
-    }
-    /* Somebody else holds the argument, too: another module that passed the command on. */
-    size_t size;
-    const char *bytes = RedisStringPtrLen(payload, &size);
-    char *whole = malloc(size + end_size);
-    if (whole == NULL) return NULL;
-    memcpy(whole, bytes, size);
-    memcpy(whole + size, end, end_size);
-    String *value = RedisCreateString(context, whole, size + end_size);
-    free(whole);
+    String *value = values_extend(context, payload, end, layout_description_size(description));
+    /* Growing may have doubled the allocation. */
+    if (value == payload && RedisTrimStringAllocation != NULL) RedisTrimStringAllocation(payload);
     return value;
 }
 
@@ -200,14 +119,13 @@ static int tensor_set(Context *context, String **argv, int argc) {
     Key *key = RedisOpenKey(context, argv[1], KEY_READ | KEY_WRITE);
     const unsigned char *former;
     size_t former_size;
-    if (look(key, &former, &former_size) == HOLDS_OTHER) return fail(context, WRONG_TYPE);
+    Holding holding = values_look(key, &former, &former_size);
+    if (holding != HOLDS_NOTHING && holding != HOLDS_TENSOR) return fail(context, WRONG_TYPE);
     String *value = NULL;
     const char *error = parse_tensor(context, argv, argc, &value);
     if (error != NULL) return fail(context, error);
-    if (RedisStringSet(key, value) != REDIS_OK) return fail(context, "ERR the key cannot be written");
-    RedisNotifyKeyspaceEvent(context, NOTIFY_STRING, "set", argv[1]);
-    RedisReplicate(context, "SET", "ss", argv[1], value);
-    announce(context, argv[1]);
+    error = values_write_tensor(context, key, argv[1], value);
+    if (error != NULL) return fail(context, error);
     return RedisReplyWithSimpleString(context, "OK");
 }
 
@@ -287,16 +205,16 @@ static int tensor_get(Context *context, String **argv, int argc) {
     Key *key = RedisOpenKey(context, argv[1], KEY_READ);
     const unsigned char *value;
     size_t size;
-    Holding holding = look(key, &value, &size);
-    if (holding == HOLDS_NOTHING) return fail(context, "ERR tensor key is empty or in a different shard");
-    if (holding == HOLDS_OTHER) return fail(context, WRONG_TYPE);
+    Holding holding = values_look(key, &value, &size);
+    if (holding == HOLDS_NOTHING) return fail(context, NO_TENSOR);
+    if (holding != HOLDS_TENSOR) return fail(context, WRONG_TYPE);
     bool has_meta;
     Content content;
     const char *error = parse_format(argv + 2, argc - 2, &has_meta, &content);
     if (error != NULL) return fail(context, error);
     LayoutDescription description;
     if (!layout_read_description(&description, value, size))
-        return fail(context, "ERR the tensor is damaged: its bytes do not add up to its shape and type; put it again");
+        return fail(context, DAMAGED_TENSOR);
     if (description.dtype->name == NULL)
         return fail(context,
                     "ERR the tensor has a data type that SmartRedis does not know (uint32, uint64, float16, bfloat16 "
@@ -304,22 +222,13 @@ static int tensor_get(Context *context, String **argv, int argc) {
     return reply_tensor(context, &description, value, has_meta, content);
 }
 
-/* ================================================================ AI.INFO, AI.CONFIG */
-
-/* AI.INFO key [RESETSTAT]
- *
- * Run statistics of a model or script, of which there are none. */
-static int info(Context *context, String **argv, int argc) {
-    (void)argv;
-    if (argc < 2 || argc > 3) return fail(context, WRONG_ARITY("AI.INFO"));
-    return fail(context, "ERR cannot find run info for key");
-}
+/* ================================================================ AI.CONFIG */
 
 /* AI.CONFIG GET name: reply integer or null. */
 static int config_get(Context *context, String **argv, int argc) {
     if (argc < 3) return fail(context, WRONG_ARITY("AI.CONFIG"));
     if (is_word(argv[2], "MODEL_CHUNK_SIZE")) return RedisReplyWithLongLong(context, model_chunk_size);
-    /* BACKENDSPATH, too: there are no backends. */
+    /* BACKENDSPATH, too: backends are packages of the workers. */
     return RedisReplyWithNull(context);
 }
 
@@ -337,18 +246,20 @@ static int config(Context *context, String **argv, int argc) {
     if (argc < 2) return fail(context, WRONG_ARITY("AI.CONFIG"));
     if (is_word(argv[1], "GET")) return config_get(context, argv, argc);
     if (is_word(argv[1], "MODEL_CHUNK_SIZE")) return config_chunk_size(context, argv, argc);
-    if (is_word(argv[1], "LOADBACKEND")) return fail(context, argc < 4 ? WRONG_ARITY("AI.CONFIG") : NO_MODELS);
+    if (is_word(argv[1], "LOADBACKEND")) return fail(context, argc < 4 ? WRONG_ARITY("AI.CONFIG") : NO_BACKENDS);
     if (is_word(argv[1], "BACKENDSPATH"))
-        return fail(context, argc < 3 ? "ERR BACKENDSPATH: missing path argument" : NO_MODELS);
+        return fail(context, argc < 3 ? "ERR BACKENDSPATH: missing path argument" : NO_BACKENDS);
     return fail(context, "ERR unsupported subcommand");
 }
 
-/* ================================================================ models and scripts */
+/* ================================================================ what there is not */
 
-/* All commands of models and scripts. */
-static int no_models(Context *context, String **argv, int argc) {
+/* The commands that clients of SmartRedis never send. */
+static int not_offered(Context *context, String **argv, int argc) {
     (void)argv, (void)argc;
-    return fail(context, NO_MODELS);
+    return fail(context,
+                "ERR smartml does not offer this command: run models one by one, by AI.MODELEXECUTE and "
+                "AI.SCRIPTEXECUTE, and find keys by SCAN");
 }
 
 /* ================================================================ load */
@@ -357,40 +268,44 @@ typedef struct {
     const char *name;
     CommandFunction function;
     const char *flags;
-    /* What access control asks of the user's rights on the key; 0 where the first word is no key. */
+    /* What access control asks of the user's rights on the key; 0 where the first word is no key, KEYS_VARY where the
+     * command is asked itself. */
     uint64_t key_flags;
 } Command;
 
 enum { WRITES_KEY = KEY_OVERWRITE | KEY_UPDATE, READS_KEY = KEY_READ_ONLY | KEY_ACCESS };
+#define KEYS_VARY UINT64_MAX
 
 static const Command COMMANDS[] = {
     {"AI.TENSORSET", tensor_set, "write deny-oom", WRITES_KEY},
     {"AI.TENSORGET", tensor_get, "readonly", READS_KEY},
-    {"AI.INFO", info, "readonly", READS_KEY},
+    {"AI.INFO", inference_info, "readonly", READS_KEY},
     {"AI.CONFIG", config, "admin", 0},
-    {"AI.MODELSTORE", no_models, "readonly", READS_KEY},
-    {"AI.MODELSET", no_models, "readonly", READS_KEY},
-    {"AI.MODELGET", no_models, "readonly", READS_KEY},
-    {"AI.MODELDEL", no_models, "readonly", READS_KEY},
-    {"AI.MODELEXECUTE", no_models, "readonly", READS_KEY},
-    {"AI.MODELRUN", no_models, "readonly", READS_KEY},
-    {"AI._MODELSCAN", no_models, "readonly", 0},
-    {"AI.SCRIPTSTORE", no_models, "readonly", READS_KEY},
-    {"AI.SCRIPTSET", no_models, "readonly", READS_KEY},
-    {"AI.SCRIPTGET", no_models, "readonly", READS_KEY},
-    {"AI.SCRIPTDEL", no_models, "readonly", READS_KEY},
-    {"AI.SCRIPTEXECUTE", no_models, "readonly", READS_KEY},
-    {"AI.SCRIPTRUN", no_models, "readonly", READS_KEY},
-    {"AI._SCRIPTSCAN", no_models, "readonly", 0},
-    {"AI.DAGRUN", no_models, "readonly", 0},
-    {"AI.DAGRUN_RO", no_models, "readonly", 0},
-    {"AI.DAGEXECUTE", no_models, "readonly", 0},
-    {"AI.DAGEXECUTE_RO", no_models, "readonly", 0},
+    {"AI.MODELSTORE", model_store, "write deny-oom", WRITES_KEY},
+    {"AI.MODELSET", model_set, "write deny-oom", WRITES_KEY},
+    {"AI.MODELGET", model_get, "readonly", READS_KEY},
+    {"AI.MODELDEL", model_delete, "write", WRITES_KEY},
+    {"AI.MODELEXECUTE", model_execute, "write deny-oom getkeys-api", KEYS_VARY},
+    {"AI.MODELRUN", model_run, "write deny-oom getkeys-api", KEYS_VARY},
+    {"AI._MODELSCAN", not_offered, "readonly", 0},
+    {"AI.SCRIPTSTORE", script_store, "write deny-oom", WRITES_KEY},
+    {"AI.SCRIPTSET", script_set, "write deny-oom", WRITES_KEY},
+    {"AI.SCRIPTGET", script_get, "readonly", READS_KEY},
+    {"AI.SCRIPTDEL", script_delete, "write", WRITES_KEY},
+    {"AI.SCRIPTEXECUTE", script_execute, "write deny-oom getkeys-api", KEYS_VARY},
+    {"AI.SCRIPTRUN", script_run, "write deny-oom getkeys-api", KEYS_VARY},
+    {"AI._SCRIPTSCAN", not_offered, "readonly", 0},
+    {"AI.DAGRUN", not_offered, "readonly", 0},
+    {"AI.DAGRUN_RO", not_offered, "readonly", 0},
+    {"AI.DAGEXECUTE", not_offered, "readonly", 0},
+    {"AI.DAGEXECUTE_RO", not_offered, "readonly", 0},
+    /* What it writes are the outputs that others have named. */
+    {"SMARTML.INFERENCE", inference_work, "write deny-script", 0},
 };
 
 /* Tell the server how a command uses its key. Before Redis 7.0 it only wants to know which word is the key. */
 static int declare_key(Context *context, const Command *command) {
-    if (command->key_flags == 0 || RedisGetCommand == NULL || RedisSetCommandInfo == NULL) return REDIS_OK;
+    if (command->key_flags == 0 || command->key_flags == KEYS_VARY || RedisGetCommand == NULL || RedisSetCommandInfo == NULL) return REDIS_OK;
     static const CommandInfoVersion version = {1, 1, sizeof(KeySpec), 1};
     /* Ends in an empty one. */
     const KeySpec specs[2] = {{.flags = command->key_flags,
@@ -403,7 +318,6 @@ static int declare_key(Context *context, const Command *command) {
 }
 
 __attribute__((visibility("default"))) int RedisModule_OnLoad(Context *context, String **argv, int argc) {
-    (void)argv, (void)argc;
     const char *missing = redis_api_bind(context);
     /* Without it there is no way to say so: the server logs that the module failed to initialise. */
     if (RedisSetModuleAttribs == NULL || RedisLog == NULL) return REDIS_ERROR;
@@ -425,5 +339,8 @@ __attribute__((visibility("default"))) int RedisModule_OnLoad(Context *context, 
             return REDIS_ERROR;
         }
     }
-    return REDIS_OK;
+    const char *error = inference_load(context, argv, argc);
+    if (error == NULL) return REDIS_OK;
+    RedisLog(context, "warning", "%s", error);
+    return REDIS_ERROR;
 }

@@ -14,14 +14,42 @@ typedef struct RedisModuleString String;
 typedef struct RedisModuleKey Key;
 typedef struct RedisModuleCommand CommandHandle;
 typedef struct RedisModuleCallReply CallReply;
+typedef struct RedisModuleBlockedClient BlockedClient;
 typedef int (*CommandFunction)(Context *context, String **argv, int argc);
+typedef void (*DisconnectFunction)(Context *context, BlockedClient *client);
+typedef void (*TimerFunction)(Context *context, void *data);
+
+typedef struct {
+    uint64_t id, data_version;
+} ServerEvent;
+
+typedef void (*EventFunction)(Context *context, ServerEvent event, uint64_t what, void *data);
+
+/* RedisModuleClientInfo, version 1. */
+typedef struct {
+    uint64_t version, flags, id;
+    char address[46];
+    uint16_t port, database;
+} ClientInfo;
 
 enum { REDIS_OK = 0, REDIS_ERROR = 1, REDIS_API_VERSION = 1 };
 enum { KEY_READ = 1 << 0, KEY_WRITE = 1 << 1 };
 enum { KEY_TYPE_EMPTY = 0, KEY_TYPE_STRING = 1 };
-enum { NOTIFY_STRING = 1 << 3 };
-/* Of the flags of a context: the server is part of a cluster. */
-enum { CONTEXT_CLUSTER = 1 << 5 };
+enum { NOTIFY_GENERIC = 1 << 2, NOTIFY_STRING = 1 << 3 };
+/* Of the flags of a context: in a script, in a transaction; the server is part of a cluster, has no memory left; nobody
+ * may be made to wait. */
+enum {
+    CONTEXT_SCRIPT = 1 << 0,
+    CONTEXT_TRANSACTION = 1 << 1,
+    CONTEXT_CLUSTER = 1 << 5,
+    CONTEXT_FULL = 1 << 10,
+    CONTEXT_DENIES_BLOCKING = 1 << 21,
+};
+/* A client has connected or gone. */
+static const ServerEvent CLIENT_CHANGE = {4, 1};
+enum { CLIENT_CONNECTED = 0, CLIENT_DISCONNECTED = 1 };
+/* As the length of an array: it is told at its end. */
+enum { LENGTH_COMES_LATER = -1 };
 
 /* How a command uses its key, for access control: flags of a key specification. */
 enum {
@@ -73,6 +101,18 @@ typedef struct {
     X(OPTIONAL, CommandHandle *, GetCommand, (Context * context, const char *name))                          \
     X(OPTIONAL, int, SetCommandInfo, (CommandHandle * command, const CommandInfo *info))                     \
     X(REQUIRED, void, Log, (Context * context, const char *level, const char *format, ...))                  \
+    X(REQUIRED, BlockedClient *, BlockClient,                                                                \
+      (Context * context, CommandFunction reply, CommandFunction timeout,                                    \
+       void (*free_data)(Context *, void *), long long timeout_ms))                                          \
+    X(REQUIRED, int, UnblockClient, (BlockedClient * client, void *data))                                    \
+    X(REQUIRED, void, SetDisconnectCallback, (BlockedClient * client, DisconnectFunction function))          \
+    X(REQUIRED, void *, GetBlockedClientPrivateData, (Context * context))                                    \
+    X(REQUIRED, BlockedClient *, GetBlockedClientHandle, (Context * context))                                \
+    X(REQUIRED, unsigned long long, GetClientId, (Context * context))                                        \
+    X(REQUIRED, int, SubscribeToServerEvent, (Context * context, ServerEvent event, EventFunction function)) \
+    X(REQUIRED, uint64_t, CreateTimer, (Context * context, long long ms, TimerFunction function, void *data)) \
+    X(REQUIRED, int, IsKeysPositionRequest, (Context * context))                                             \
+    X(REQUIRED, void, KeyAtPos, (Context * context, int position))                                           \
     X(REQUIRED, void, AutoMemory, (Context * context))                                                       \
     X(REQUIRED, Key *, OpenKey, (Context * context, String * name, int mode))                                \
     X(REQUIRED, void, CloseKey, (Key * key))                                                                 \
@@ -80,6 +120,9 @@ typedef struct {
     X(REQUIRED, char *, StringDMA, (Key * key, size_t * size, int mode))                                     \
     X(REQUIRED, int, StringSet, (Key * key, String * value))                                                 \
     X(REQUIRED, String *, CreateString, (Context * context, const char *bytes, size_t size))                 \
+    X(REQUIRED, String *, CreateStringFromString, (Context * context, const String *string))                 \
+    X(REQUIRED, void, FreeString, (Context * context, String * string))                                      \
+    X(REQUIRED, int, DeleteKey, (Key * key))                                                                 \
     X(REQUIRED, const char *, StringPtrLen, (const String *string, size_t *size))                            \
     X(REQUIRED, int, StringAppendBuffer, (Context * context, String * string, const char *bytes, size_t size)) \
     X(OPTIONAL, void, TrimStringAllocation, (String * string))                                               \
@@ -95,6 +138,7 @@ typedef struct {
     X(REQUIRED, int, ReplyWithDouble, (Context * context, double number))                                    \
     X(REQUIRED, int, ReplyWithNull, (Context * context))                                                     \
     X(REQUIRED, int, ReplyWithArray, (Context * context, long length))                                       \
+    X(REQUIRED, void, ReplySetArrayLength, (Context * context, long length))                                 \
     X(REQUIRED, int, ReplyWithStringBuffer, (Context * context, const char *bytes, size_t size))
 
 #define DECLARE_FUNCTION(requirement, type, name, parameters) extern type(*Redis##name) parameters;

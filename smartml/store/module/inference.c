@@ -1,0 +1,626 @@
+/* Running models and scripts; inference.h says how.
+ *
+ * State outside keys: the calls that wait or run, and the workers that are connected. All of it belongs to the server's
+ * main thread, in which everything here runs. A call is freed when its client has been told, or has gone; a worker when
+ * its connection has ended.
+ */
+#include "inference.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "layout.h"
+#include "models.h"
+#include "spawn.h"
+#include "values.h"
+
+/* A worker that was started has so long to say its first word: an interpreter from a slow file system. */
+#define STARTUP_MS 60000
+/* Of an error text of a worker's, so much reaches the client. */
+#define LONGEST_ERROR 2000
+
+#define NO_WORKER                                                                                                 \
+    "ERR no inference worker is connected to this database: start one by `smartml inference ADDRESS`, or have an " \
+    "Orchestrator start the database, which brings its own"
+#define NO_START                                                                                              \
+    "ERR the inference worker of this database does not come up: the log beside that of the database says why"
+#define LOST_WORKER \
+    "ERR the inference worker died while it ran this model or script; the next call gets a new one"
+#define TIMED_OUT "TIMEDOUT no answer from the inference worker within the TIMEOUT of this call; nothing was written"
+#define FULL "OOM the outputs do not fit: the database has no memory left; nothing was written"
+#define CANNOT_WAIT "ERR Cannot run RedisAI command within a transaction or a LUA script"
+
+typedef struct Call {
+    struct Call *next;
+    uint64_t id;
+    /* Who waits. NULL when it has gone. */
+    BlockedClient *client;
+    CallKind kind;
+    String *model, *function;
+    String **inputs, **outputs, **keys, **arguments;
+    size_t input_count, output_count, key_count, argument_count;
+    /* Of the model, when the call was made. */
+    uint64_t version, batch_size, min_batch_size;
+    /* What it adds to a batch: the first dimension of the first input. */
+    uint64_t samples;
+    /* It has waited for others long enough. */
+    bool is_due;
+    /* Who runs it; 0 while it waits. */
+    unsigned long long worker;
+    /* That worker has been told. */
+    bool is_handed_out;
+} Call;
+
+typedef struct Worker {
+    struct Worker *next;
+    unsigned long long id;
+    /* NULL while it runs something. */
+    BlockedClient *waiting;
+    /* It has been given a call. */
+    bool has_run;
+} Worker;
+
+/* In the order in which they came. */
+static Call *calls;
+static Worker *workers;
+static uint64_t last_id;
+/* Workers that the server is to have, and those that were started and have not said anything yet. */
+static long long wanted_workers, starting_workers;
+/* How often workers were started; by it the timer of the last start knows itself. */
+static uint64_t starts;
+/* How many in a row have ended before they were given anything, and how many are too many. */
+static int early_ends;
+enum { TOO_MANY_EARLY_ENDS = 3 };
+/* What starts a worker. */
+static const char *log_path;
+static char **start_words;
+static char no_memory[] = "ERR the call failed, and there is no memory to say how";
+
+/* ================================================================ calls */
+
+static String **copy_strings(const Names *names) {
+    String **copies = calloc(names->count + 1, sizeof *copies);
+    for (size_t i = 0; copies != NULL && i < names->count; i++)
+        copies[i] = RedisCreateStringFromString(NULL, names->first[i]);
+    return copies;
+}
+
+static void free_strings(String **strings) {
+    for (size_t i = 0; strings != NULL && strings[i] != NULL; i++) RedisFreeString(NULL, strings[i]);
+    free(strings);
+}
+
+static void free_call(Call *call) {
+    if (call->model != NULL) RedisFreeString(NULL, call->model);
+    if (call->function != NULL) RedisFreeString(NULL, call->function);
+    free_strings(call->inputs);
+    free_strings(call->outputs);
+    free_strings(call->keys);
+    free_strings(call->arguments);
+    free(call);
+}
+
+/* Copy a request; NULL when there is no memory. */
+static Call *make_call(const Request *request) {
+    Call *call = calloc(1, sizeof *call);
+    if (call == NULL) return NULL;
+    call->kind = request->kind;
+    call->model = RedisCreateStringFromString(NULL, request->model);
+    if (request->function != NULL) call->function = RedisCreateStringFromString(NULL, request->function);
+    call->inputs = copy_strings(&request->inputs);
+    call->outputs = copy_strings(&request->outputs);
+    call->keys = copy_strings(&request->keys);
+    call->arguments = copy_strings(&request->arguments);
+    call->input_count = request->inputs.count;
+    call->output_count = request->outputs.count;
+    call->key_count = request->keys.count;
+    call->argument_count = request->arguments.count;
+    if (call->inputs == NULL || call->outputs == NULL || call->keys == NULL || call->arguments == NULL) {
+        free_call(call);
+        return NULL;
+    }
+    return call;
+}
+
+static void append_call(Call *call) {
+    call->id = ++last_id;
+    Call **end = &calls;
+    while (*end != NULL) end = &(*end)->next;
+    *end = call;
+}
+
+static void remove_call(Call *call) {
+    for (Call **it = &calls; *it != NULL; it = &(*it)->next) {
+        if (*it != call) continue;
+        *it = call->next;
+        break;
+    }
+    free_call(call);
+}
+
+static Call *call_of_id(uint64_t id) {
+    Call *call = calls;
+    while (call != NULL && call->id != id) call = call->next;
+    return call;
+}
+
+static Call *call_of_client(const BlockedClient *client) {
+    Call *call = calls;
+    while (call != NULL && call->client != client) call = call->next;
+    return call;
+}
+
+/* Tell the client of a call how it went, an error text or NULL, and forget the call. */
+static void finish(Call *call, const char *error) {
+    char *copy = NULL;
+    if (error != NULL) {
+        copy = malloc(strlen(error) + 1);
+        /* Without memory for the reason the client still must not hear of a success. */
+        if (copy != NULL) memcpy(copy, error, strlen(error) + 1);
+    }
+    RedisUnblockClient(call->client, error == NULL ? NULL : copy != NULL ? copy : no_memory);
+    remove_call(call);
+}
+
+/* Forget a call whose client has gone. */
+static void abandon(Call *call) {
+    RedisUnblockClient(call->client, NULL);
+    remove_call(call);
+}
+
+static int reply_outcome(Context *context, String **argv, int argc) {
+    (void)argv, (void)argc;
+    const char *error = RedisGetBlockedClientPrivateData(context);
+    return error == NULL ? RedisReplyWithSimpleString(context, "OK") : fail(context, error);
+}
+
+static void free_outcome(Context *context, void *error) {
+    (void)context;
+    if (error != no_memory) free(error);
+}
+
+static int reply_timeout(Context *context, String **argv, int argc) {
+    (void)argv, (void)argc;
+    Call *call = call_of_client(RedisGetBlockedClientHandle(context));
+    if (call != NULL) abandon(call);
+    return fail(context, TIMED_OUT);
+}
+
+static void on_disconnect(Context *context, BlockedClient *client) {
+    (void)context;
+    Call *call = call_of_client(client);
+    if (call != NULL) abandon(call);
+}
+
+/* ================================================================ what runs together */
+
+static bool is_same_model(const Call *one, const Call *other) {
+    if (one->version != other->version || one->kind != other->kind) return false;
+    size_t size, other_size;
+    const char *name = RedisStringPtrLen(one->model, &size);
+    const char *other_name = RedisStringPtrLen(other->model, &other_size);
+    return size == other_size && memcmp(name, other_name, size) == 0;
+}
+
+/* Walk through the waiting calls of a model, from the first one on, as far as one batch goes; hand them to a worker,
+ * where one is given. True when they are enough for a batch. */
+static bool walk_batch(Call *first, unsigned long long worker) {
+    uint64_t samples = 0;
+    bool is_full = first->batch_size == 0;
+    for (Call *call = first; call != NULL; call = call->next) {
+        if (call->worker != 0 || !is_same_model(first, call)) continue;
+        if (call != first && (is_full || call->samples > first->batch_size - samples)) {
+            is_full = true;
+            break;
+        }
+        samples += call->samples;
+        call->worker = worker;
+        if (samples >= first->batch_size) is_full = true;
+    }
+    return is_full || samples >= first->min_batch_size || first->is_due;
+}
+
+/* Give a worker the calls that have waited longest and may run. False when there are none. */
+static bool assign(Worker *worker) {
+    for (Call *call = calls; call != NULL; call = call->next) {
+        if (call->worker != 0 || !walk_batch(call, 0)) continue;
+        walk_batch(call, worker->id);
+        worker->has_run = true;
+        early_ends = 0;
+        return true;
+    }
+    return false;
+}
+
+/* Wake those workers for whom there is something. */
+static void wake_workers(void) {
+    for (Worker *worker = workers; worker != NULL; worker = worker->next) {
+        if (worker->waiting == NULL) continue;
+        if (!assign(worker)) return;
+        RedisUnblockClient(worker->waiting, NULL);
+        worker->waiting = NULL;
+    }
+}
+
+static void on_due(Context *context, void *data) {
+    (void)context;
+    Call *call = call_of_id((uint64_t)(uintptr_t)data);
+    if (call == NULL) return;
+    call->is_due = true;
+    wake_workers();
+}
+
+/* ================================================================ starting workers */
+
+static long long count_workers(void) {
+    long long count = 0;
+    for (const Worker *worker = workers; worker != NULL; worker = worker->next) count++;
+    return count;
+}
+
+/* Refuse all calls that wait: there is nobody who could run them. */
+static void refuse_waiting(const char *error) {
+    for (Call *call = calls, *next; call != NULL; call = next) {
+        next = call->next;
+        if (call->worker == 0) finish(call, error);
+    }
+}
+
+static void on_startup_over(Context *context, void *data) {
+    if ((uint64_t)(uintptr_t)data != starts || starting_workers == 0) return;
+    RedisLog(context, "warning", "an inference worker does not come up: see %s", log_path);
+    starting_workers = 0;
+    if (workers == NULL) refuse_waiting(NO_START);
+}
+
+void inference_prepare(Context *context) {
+    long long missing = wanted_workers - count_workers() - starting_workers;
+    if (missing <= 0) return;
+    for (long long i = 0; i < missing; i++) {
+        if (!spawn(log_path, start_words)) {
+            RedisLog(context, "warning", "no inference worker can be started: %s", start_words[0]);
+            break;
+        }
+        starting_workers++;
+    }
+    RedisCreateTimer(context, STARTUP_MS, on_startup_over, (void *)(uintptr_t)++starts);
+}
+
+/* ================================================================ calls come */
+
+/* Look at the tensor under a key. Returns an error text, or NULL and the value. */
+static const char *find_tensor(Key *key, LayoutDescription *description, const unsigned char **value, size_t *size) {
+    switch (values_look(key, value, size)) {
+        case HOLDS_NOTHING: return NO_TENSOR;
+        case HOLDS_TENSOR: return layout_read_description(description, *value, *size) ? NULL : DAMAGED_TENSOR;
+        default: return WRONG_TYPE;
+    }
+}
+
+/* Look whether all inputs are there. Returns an error text, or NULL and the samples in them. */
+static const char *check_inputs(Context *context, String **inputs, size_t count, uint64_t *samples) {
+    *samples = 1;
+    for (size_t i = 0; i < count; i++) {
+        Key *key = RedisOpenKey(context, inputs[i], KEY_READ);
+        LayoutDescription description;
+        const unsigned char *value;
+        size_t size;
+        const char *error = find_tensor(key, &description, &value, &size);
+        RedisCloseKey(key);
+        if (error != NULL) return error;
+        if (i == 0 && description.ndim > 0) *samples = description.dims[0];
+    }
+    return NULL;
+}
+
+/* Look at the model or script of a request, and note what is to be known of it. Returns an error text, or NULL. */
+static const char *check_model(Context *context, const Request *request, ModelDescription *model) {
+    bool is_model = request->kind == CALL_MODEL;
+    Key *key = RedisOpenKey(context, request->model, KEY_READ);
+    const unsigned char *value;
+    size_t size;
+    const char *error = NULL;
+    switch (values_look(key, &value, &size)) {
+        case HOLDS_NOTHING: error = is_model ? "ERR model key is empty" : "ERR script key is empty"; break;
+        case HOLDS_MODEL:
+            if (!models_read_description(model, value, size))
+                error = "ERR the model or script is damaged: its bytes do not add up; store it again";
+            else if ((model->kind == MODELS_MODEL) != is_model)
+                error = WRONG_TYPE;
+            break;
+        default: error = WRONG_TYPE;
+    }
+    RedisCloseKey(key);
+    if (error != NULL || !is_model) return error;
+    /* The two that RedisAI words without a code. */
+    if (model->input_count != 0 && model->input_count != request->inputs.count)
+        return "Number of keys given as INPUTS here does not match model definition";
+    if (model->output_count != 0 && model->output_count != request->outputs.count)
+        return "Number of keys given as OUTPUTS here does not match model definition";
+    return NULL;
+}
+
+int inference_submit(Context *context, const Request *request) {
+    if (RedisGetContextFlags(context) & (CONTEXT_SCRIPT | CONTEXT_TRANSACTION | CONTEXT_DENIES_BLOCKING))
+        return fail(context, CANNOT_WAIT);
+    ModelDescription model;
+    uint64_t samples;
+    const char *error = check_model(context, request, &model);
+    if (error == NULL) error = check_inputs(context, request->inputs.first, request->inputs.count, &samples);
+    if (error != NULL) return fail(context, error);
+    if (workers == NULL && wanted_workers == 0) return fail(context, NO_WORKER);
+    Call *call = make_call(request);
+    if (call == NULL) return fail(context, "ERR no memory for the call");
+    call->version = model.version;
+    call->samples = samples;
+    if (request->kind == CALL_MODEL) {
+        call->batch_size = model.batch_size;
+        call->min_batch_size = model.min_batch_size;
+    }
+    call->client = RedisBlockClient(context, reply_outcome, reply_timeout, free_outcome, request->timeout_ms);
+    RedisSetDisconnectCallback(call->client, on_disconnect);
+    append_call(call);
+    if (call->min_batch_size > 0 && model.min_batch_timeout_ms > 0)
+        RedisCreateTimer(context, (long long)model.min_batch_timeout_ms, on_due, (void *)(uintptr_t)call->id);
+    inference_prepare(context);
+    /* Not even a shell could be started. */
+    if (workers == NULL && starting_workers == 0)
+        refuse_waiting(NO_START);
+    else
+        wake_workers();
+    return REDIS_OK;
+}
+
+/* ================================================================ workers */
+
+static Worker *worker_of_id(unsigned long long id) {
+    Worker *worker = workers;
+    while (worker != NULL && worker->id != id) worker = worker->next;
+    return worker;
+}
+
+static Worker *add_worker(unsigned long long id) {
+    Worker *worker = calloc(1, sizeof *worker);
+    if (worker == NULL) return NULL;
+    worker->id = id;
+    worker->next = workers;
+    workers = worker;
+    if (starting_workers > 0) starting_workers--;
+    return worker;
+}
+
+static void reply_strings(Context *context, String **strings, size_t count) {
+    RedisReplyWithArray(context, (long)count);
+    for (size_t i = 0; i < count; i++) {
+        size_t size;
+        const char *bytes = RedisStringPtrLen(strings[i], &size);
+        RedisReplyWithStringBuffer(context, bytes, size);
+    }
+}
+
+static void reply_inputs(Context *context, const Call *call) {
+    RedisReplyWithArray(context, (long)call->input_count);
+    for (size_t i = 0; i < call->input_count; i++) {
+        Key *key = RedisOpenKey(context, call->inputs[i], KEY_READ);
+        LayoutDescription description;
+        const unsigned char *value = NULL;
+        size_t size = 0;
+        if (find_tensor(key, &description, &value, &size) == NULL)
+            RedisReplyWithStringBuffer(context, (const char *)value, size);
+        else
+            /* Looked at just before: the server does nothing else meanwhile. */
+            RedisReplyWithNull(context);
+        RedisCloseKey(key);
+    }
+}
+
+static void reply_call(Context *context, const Call *call) {
+    RedisReplyWithArray(context, 9);
+    RedisReplyWithLongLong(context, (long long)call->id);
+    RedisReplyWithLongLong(context, call->kind);
+    size_t size;
+    const char *bytes = RedisStringPtrLen(call->model, &size);
+    RedisReplyWithStringBuffer(context, bytes, size);
+    /* Eight bytes of any meaning, told as a signed number. */
+    RedisReplyWithLongLong(context, (long long)call->version);
+    if (call->function == NULL) {
+        RedisReplyWithNull(context);
+    } else {
+        bytes = RedisStringPtrLen(call->function, &size);
+        RedisReplyWithStringBuffer(context, bytes, size);
+    }
+    reply_strings(context, call->keys, call->key_count);
+    reply_strings(context, call->arguments, call->argument_count);
+    RedisReplyWithLongLong(context, (long long)call->output_count);
+    reply_inputs(context, call);
+}
+
+/* Reply to a worker the calls that it was given. One whose inputs have gone meanwhile fails. */
+static int hand_out(Context *context, unsigned long long worker) {
+    long count = 0;
+    RedisReplyWithArray(context, LENGTH_COMES_LATER);
+    for (Call *call = calls, *next; call != NULL; call = next) {
+        next = call->next;
+        if (call->worker != worker || call->is_handed_out) continue;
+        uint64_t samples;
+        const char *error = check_inputs(context, call->inputs, call->input_count, &samples);
+        if (error != NULL) {
+            finish(call, error);
+            continue;
+        }
+        call->is_handed_out = true;
+        reply_call(context, call);
+        count++;
+    }
+    RedisReplySetArrayLength(context, count);
+    return REDIS_OK;
+}
+
+static int reply_calls(Context *context, String **argv, int argc) {
+    (void)argv, (void)argc;
+    return hand_out(context, RedisGetClientId(context));
+}
+
+/* A worker's error text, as clients can take it: one line, of characters that every client knows. */
+static const char *clean_error(const String *text, char *cleaned, size_t room) {
+    size_t size;
+    const char *bytes = RedisStringPtrLen(text, &size);
+    size_t used = (size_t)snprintf(cleaned, room, "ERR ");
+    for (size_t i = 0; i < size && used < room - 1; i++)
+        cleaned[used++] = bytes[i] >= ' ' && bytes[i] <= '~' ? bytes[i] : '?';
+    cleaned[used] = '\0';
+    return cleaned;
+}
+
+/* Look whether outputs may be written. Returns an error text, or NULL. */
+static const char *check_outputs(Context *context, const Call *call, String **values) {
+    if (RedisGetContextFlags(context) & CONTEXT_FULL) return FULL;
+    for (size_t i = 0; i < call->output_count; i++) {
+        size_t size;
+        const unsigned char *value = (const unsigned char *)RedisStringPtrLen(values[i], &size);
+        LayoutDescription description;
+        if (!layout_is_tensor(value, size) || !layout_read_description(&description, value, size))
+            return "ERR the inference worker sent an output that is no tensor";
+        Key *key = RedisOpenKey(context, call->outputs[i], KEY_READ | KEY_WRITE);
+        const unsigned char *former;
+        Holding holding = values_look(key, &former, &size);
+        RedisCloseKey(key);
+        if (holding != HOLDS_NOTHING && holding != HOLDS_TENSOR) return WRONG_TYPE;
+    }
+    return NULL;
+}
+
+static const char *write_outputs(Context *context, const Call *call, String **values) {
+    const char *error = check_outputs(context, call, values);
+    for (size_t i = 0; i < call->output_count && error == NULL; i++) {
+        Key *key = RedisOpenKey(context, call->outputs[i], KEY_READ | KEY_WRITE);
+        error = values_write_tensor(context, key, call->outputs[i], values[i]);
+        RedisCloseKey(key);
+    }
+    return error;
+}
+
+/* Take what a worker has to say of one call. False when its words make no sense. */
+static bool take_result(Context *context, Words *words, unsigned long long worker) {
+    long long id, duration_us, count;
+    if (words->left < 4 || RedisStringToLongLong(words->next[0], &id) != REDIS_OK ||
+        RedisStringToLongLong(words->next[1], &duration_us) != REDIS_OK ||
+        RedisStringToLongLong(words->next[2], &count) != REDIS_OK)
+        return false;
+    bool is_error = count == -1;
+    if (duration_us < 0 || count < -1 || count == 0) return false;
+    size_t taken = 3 + (is_error ? 1 : (size_t)count);
+    if (taken > words->left) return false;
+    String **values = words->next + 3;
+    words->next += taken;
+    words->left -= taken;
+    Call *call = id > 0 ? call_of_id((uint64_t)id) : NULL;
+    /* Its client has gone, or does not want to wait any longer. */
+    if (call == NULL || call->worker != worker || !call->is_handed_out) return true;
+    char text[LONGEST_ERROR];
+    const char *error;
+    if (is_error) {
+        error = clean_error(values[0], text, sizeof text);
+    } else if ((size_t)count != call->output_count) {
+        snprintf(text, sizeof text, "ERR the call names %zu outputs, it gave %lld", call->output_count, count);
+        error = text;
+    } else {
+        error = write_outputs(context, call, values);
+    }
+    finish(call, error);
+    return true;
+}
+
+/* SMARTML.INFERENCE [id microseconds count value ... | id microseconds -1 error ...]
+ *
+ * Says what became of the calls that were handed out before, each output a whole tensor value, and waits for more.
+ * Reply: an array of calls: id, kind, model, version, function or null, keys, arguments, number of outputs, values of
+ * the inputs. Complexity: O(bytes) of inputs; those of outputs are not copied. */
+int inference_work(Context *context, String **argv, int argc) {
+    RedisAutoMemory(context);
+    if (RedisGetContextFlags(context) & (CONTEXT_SCRIPT | CONTEXT_TRANSACTION | CONTEXT_DENIES_BLOCKING))
+        return fail(context, CANNOT_WAIT);
+    unsigned long long id = RedisGetClientId(context);
+    Words words = {argv + 1, (size_t)(argc - 1)};
+    while (words.left > 0)
+        if (!take_result(context, &words, id)) return fail(context, "ERR these are no results of calls");
+    Worker *worker = worker_of_id(id);
+    if (worker == NULL) worker = add_worker(id);
+    if (worker == NULL) return fail(context, "ERR no memory for a worker");
+    if (assign(worker)) return hand_out(context, id);
+    worker->waiting = RedisBlockClient(context, reply_calls, NULL, NULL, 0);
+    return REDIS_OK;
+}
+
+/* Forget a worker that has gone. What it was running fails; what it was not told of yet, another one runs. */
+static void lose_worker(Context *context, Worker *worker) {
+    for (Worker **it = &workers; *it != NULL; it = &(*it)->next) {
+        if (*it != worker) continue;
+        *it = worker->next;
+        break;
+    }
+    if (worker->waiting != NULL) RedisUnblockClient(worker->waiting, NULL);
+    bool is_needed = worker->has_run;
+    early_ends = worker->has_run ? 0 : early_ends + 1;
+    for (Call *call = calls, *next; call != NULL; call = next) {
+        next = call->next;
+        if (call->worker == worker->id && call->is_handed_out)
+            finish(call, LOST_WORKER);
+        else if (call->worker == worker->id)
+            call->worker = 0;
+    }
+    free(worker);
+    if (wanted_workers > 0 && early_ends >= TOO_MANY_EARLY_ENDS) {
+        early_ends = 0;
+        if (workers == NULL) refuse_waiting(NO_START);
+    } else if (is_needed || calls != NULL) {
+        inference_prepare(context);
+    }
+    if (workers == NULL && wanted_workers == 0) refuse_waiting(NO_WORKER);
+    wake_workers();
+}
+
+static void on_client_change(Context *context, ServerEvent event, uint64_t what, void *data) {
+    (void)event;
+    if (what != CLIENT_DISCONNECTED) return;
+    Worker *worker = worker_of_id(((const ClientInfo *)data)->id);
+    if (worker != NULL) lose_worker(context, worker);
+}
+
+/* ================================================================ statistics */
+
+/* AI.INFO key [RESETSTAT]
+ *
+ * What runs of a model or script have cost on this server since it was started, or stored anew. */
+int inference_info(Context *context, String **argv, int argc) {
+    RedisAutoMemory(context);
+    if (argc < 2 || argc > 3) return fail(context, WRONG_ARITY("AI.INFO"));
+    (void)argv;
+    return fail(context, "ERR cannot find run info for key");
+}
+
+/* ================================================================ load */
+
+const char *inference_load(Context *context, String **argv, int argc) {
+    if (RedisSubscribeToServerEvent(context, CLIENT_CHANGE, on_client_change) != REDIS_OK)
+        return "this server does not tell of clients that go: use Redis 6.2 or later";
+    if (argc == 0) return NULL;
+    if (argc < 3 || !is_positive(argv[0], &wanted_workers) || wanted_workers > 1000)
+        return "its arguments are: <number of inference workers> <their log> <word of their command> ...";
+    start_words = calloc((size_t)argc - 1, sizeof *start_words);
+    if (start_words == NULL) return "no memory";
+    for (int i = 1; i < argc; i++) {
+        size_t size;
+        const char *text = RedisStringPtrLen(argv[i], &size);
+        char *copy = calloc(1, size + 1);
+        if (copy == NULL) return "no memory";
+        memcpy(copy, text, size);
+        if (i == 1)
+            log_path = copy;
+        else
+            start_words[i - 2] = copy;
+    }
+    return NULL;
+}

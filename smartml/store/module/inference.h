@@ -1,0 +1,58 @@
+/* Running models and scripts: clients that wait, and the workers that run for them.
+ *
+ * A call goes client -> module -> worker -> module -> client, and no other way. A worker is a client, too, of another
+ * program (smartml/inference), that has the frameworks; its loop is one command, SMARTML.INFERENCE, which hands back what
+ * it has run and waits for more. Inputs travel with the call, and are read when it is handed out. Outputs are written
+ * when all went well, before the client hears so. Only what is stored is replicated: the outputs, as SET.
+ *
+ * The server may start workers itself, as its module arguments say:
+ *
+ *     loadmodule smartml_tensors.so <workers> <log> <word of the command> ...
+ *
+ * It does so when a model is stored or run, and again when one has died. They end when their connection does.
+ */
+#ifndef SMARTML_INFERENCE_H
+#define SMARTML_INFERENCE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arguments.h"
+#include "redis_api.h"
+
+/* How the inputs reach a function. */
+typedef enum {
+    CALL_MODEL = 0,
+    /* As its arguments: AI.SCRIPTRUN. */
+    CALL_FUNCTION = 1,
+    /* As one list, with a list of keys and one of words behind it: AI.SCRIPTEXECUTE. */
+    CALL_ENTRY_POINT = 2,
+} CallKind;
+
+/* What a client wants run, in words of its command. */
+typedef struct {
+    CallKind kind;
+    String *model;
+    /* NULL for a model. */
+    String *function;
+    Names inputs, outputs, keys, arguments;
+    /* 0 for no end. */
+    long long timeout_ms;
+} Request;
+
+/* Have workers started, where the server starts them and none is there. */
+void inference_prepare(Context *context);
+
+/* Let the client wait for a run, or refuse it. */
+int inference_submit(Context *context, const Request *request);
+
+/* SMARTML.INFERENCE: the loop of a worker. */
+int inference_work(Context *context, String **argv, int argc);
+
+/* AI.INFO */
+int inference_info(Context *context, String **argv, int argc);
+
+/* Read the module's arguments, and begin to hear of clients that go. Returns an error text, or NULL. */
+const char *inference_load(Context *context, String **argv, int argc);
+
+#endif
