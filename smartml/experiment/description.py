@@ -10,6 +10,7 @@ from smartml.errors import ArgumentTypeError, ArgumentValueError
 from smartml.experiment.access import Access, Entrance
 from smartml.experiment.cluster import BUS_OFFSET, Shape
 from smartml.experiment.folder import DatabaseFolder
+from smartml.experiment.inference import InferenceWorkers
 from smartml.experiment.schedulers.local import DEFAULT_DATABASE
 from smartml.experiment.server import PERSISTENCE, SOCKET_PATH_BYTES, ServerConfig, largest_value, memory_bytes
 from smartml.store.module import find_module
@@ -34,6 +35,8 @@ class DatabaseDescription:
     access: Access = field(default_factory=Access)
     # How often in a row a server that has ended by itself is started again.
     restarts: int = 0
+    # What runs the models that are stored in it.
+    inference: InferenceWorkers = field(default_factory=InferenceWorkers)
 
     def __post_init__(self) -> None:
         self._check_port()
@@ -83,17 +86,21 @@ class DatabaseDescription:
     ) -> list[ServerConfig]:
         """Return the configuration of each server. Raises ArgumentValueError where the socket's path is too long."""
         nodes_files = folder.nodes_files(self.shape, bool(self.persistence))
+        socket = self._socket_path(folder.path)
         return [
             ServerConfig(
                 name=name,
                 port=port,
                 bind=self.listening,
-                unix_socket=self._socket_path(folder.path),
+                unix_socket=socket,
                 max_memory=self.max_memory,
                 persistence=self.persistence,
                 max_value_bytes=largest_value(self.max_memory),
                 nodes_file=None if nodes_file is None else nodes_file.name,
                 module=find_module(),
+                module_words=self.inference.module_words(
+                    name, f"unix://{socket}" if socket else f"{self.listening[0]}:{port}", entrance.auth_file
+                ),
                 port_lines=tuple(entrance.port_lines(port)),
                 user_lines=tuple(entrance.user_lines()),
                 peer_lines=tuple(entrance.cluster_lines()),

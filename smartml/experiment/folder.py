@@ -17,11 +17,12 @@ class DatabaseFolder:
     """Where the servers of one database run.
 
     A cluster `orchestrator` has for each node `orchestrator_<i>.conf`, `.out`, `.err` and `.nodes` (who holds which
-    slots), and where data is kept `.rdb` or `.aof`. One server's are the same, but for `orchestrator.conf` and its data
-    `orchestrator.rdb` or `.aof`, and without `.nodes`. Beside them `orchestrator.json` says that it runs, and
-    `orchestrator.auth`, with the certificates in `orchestrator.tls`, how clients log in. Where a launcher has started
-    the servers, there is also what its commands say: `.launch.log` of each node, or `orchestrator.servers.out` and
-    `.err` of all together, and of a batch job its script `orchestrator.sh`, `.job.out`, `.job.err` and exit `.codes`.
+    slots), and where data is kept `.rdb` or `.aof`; where models were stored, `.inference.log` is of those that run
+    them. One server's are the same, but for `orchestrator.conf` and its data `orchestrator.rdb` or `.aof`, and without
+    `.nodes`. Beside them `orchestrator.json` says that it runs, and `orchestrator.auth`, with the certificates in
+    `orchestrator.tls`, how clients log in. Where a launcher has started the servers, there is also what its commands
+    say: `.launch.log` of each node, or `orchestrator.servers.out` and `.err` of all together, and of a batch job its
+    script `orchestrator.sh`, `.job.out`, `.job.err` and exit `.codes`.
     """
 
     path: Path
@@ -83,6 +84,7 @@ class DatabaseFolder:
             # Of those that a launcher has started.
             r"(job|servers)\.(\d+\.)?(out|err)",
             r"launch\.(\d+\.)?log",
+            r"inference\.log",
             "place",
             "sh",
             r"once\.nodes",

@@ -25,6 +25,7 @@ from smartml.experiment.folder import DatabaseFolder
 from smartml.experiment.guardian import GRACE_S
 from smartml.experiment.hosted import HostedStart
 from smartml.experiment.hosting import check_run_command
+from smartml.experiment.inference import InferenceWorkers
 from smartml.experiment.job import Job
 from smartml.experiment.node import Node, launch_node, shut_down
 from smartml.experiment.ports import check_socket_is_free, free_ports, interface_addresses
@@ -85,6 +86,10 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
         shut down, from wherever, stays so. Needs `persistence`; for as long as this process lives.
     detach: the database outlives this process; find it again by `Orchestrator.attach(path)`. Otherwise it ends with
         this process, in whatever way that ends.
+    inference: workers of each server that run the models and scripts stored in it; True for one, False for none. They
+        start when the first model is stored, end with the server, and are started again when they die; what they have
+        to say is in `<node>.inference.log` in `path`. Each takes the memory of its framework.
+    intra_op_threads: of each worker's framework, which else takes all cores.
     startup_timeout_s: how long it may take until it answers, loading its data included. A cluster takes two seconds:
         so long a fresh node serves nothing. The time that a batch job waits in its queue does not count.
 
@@ -115,6 +120,8 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
         tls: bool | TLS | None = None,
         restarts: int = 0,
         detach: bool = False,
+        inference: int | bool = True,
+        intra_op_threads: int | None = None,
         startup_timeout_s: float = 30.0,
         batch: bool = False,
         hosts: str | Sequence[str] | None = None,
@@ -138,6 +145,7 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
             persistence,
             Access(password, username, tls),
             restarts,
+            InferenceWorkers.wanted(inference, intra_op_threads),
         )
         self.db_nodes = self.num_shards = db_nodes
         self.replicas = replicas

@@ -50,6 +50,8 @@ class ServerConfig:
     max_value_bytes: int = _BULK_BYTES
     # The tensor module, for programs of SmartRedis; None = without.
     module: Path | None = None
+    # The arguments of the module.
+    module_words: tuple[str, ...] = ()
     # Where it keeps what it knows of its cluster (cluster.py); None = it is alone.
     nodes_file: str | None = None
     # Lines that say where it listens, in the place of `port`; who may log in; and how it reaches its cluster.
@@ -84,7 +86,7 @@ class ServerConfig:
         if self.unix_socket is not None:
             lines += [f"unixsocket {quote(self.unix_socket)}", "unixsocketperm 700"]
         if self.module is not None:
-            lines.append(f"loadmodule {quote(str(self.module))}")
+            lines.append(" ".join(["loadmodule", *map(quote, (str(self.module), *self.module_words))]))
         for name, value in self.settings.items():
             # This one adds to those before, unless it is emptied first.
             lines += ['save ""'] if name == "save" else []

@@ -17,7 +17,9 @@
 #include "values.h"
 
 /* A worker that was started has so long to say its first word: an interpreter from a slow file system. */
-#define STARTUP_MS 60000
+#define STARTUP_MS 120000
+/* So often it is looked whether one that was started, or has let go of its connection, has ended. */
+#define LOOK_MS 50
 /* Of an error text of a worker's, so much reaches the client. */
 #define LONGEST_ERROR 2000
 
@@ -68,8 +70,10 @@ static Worker *workers;
 static uint64_t last_id;
 /* Workers that the server is to have, and those that were started and have not said anything yet. */
 static long long wanted_workers, starting_workers;
-/* How often workers were started; by it the timer of the last start knows itself. */
-static uint64_t starts;
+/* For how much longer those may take. */
+static long long startup_left_ms;
+/* A timer is on its way to look. */
+static bool is_looking;
 /* How many in a row have ended before they were given anything, and how many are too many. */
 static int early_ends;
 enum { TOO_MANY_EARLY_ENDS = 3 };
@@ -268,11 +272,32 @@ static void refuse_waiting(const char *error) {
     }
 }
 
-static void on_startup_over(Context *context, void *data) {
-    if ((uint64_t)(uintptr_t)data != starts || starting_workers == 0) return;
+/* Give up on workers that were to come. */
+static void give_up(Context *context) {
     RedisLog(context, "warning", "an inference worker does not come up: see %s", log_path);
     starting_workers = 0;
     if (workers == NULL) refuse_waiting(NO_START);
+}
+
+static void look_later(Context *context);
+
+/* See which of the workers that were started have ended. */
+static void look(Context *context, void *data) {
+    (void)data;
+    is_looking = false;
+    long long living = spawn_count_living(), connected = count_workers();
+    if (starting_workers > 0) {
+        startup_left_ms -= LOOK_MS;
+        /* A worker that somebody else has started may be among those connected: then one that ended is told later. */
+        if (living < connected + starting_workers || startup_left_ms <= 0) give_up(context);
+    }
+    if (starting_workers > 0 || living > connected) look_later(context);
+}
+
+static void look_later(Context *context) {
+    if (is_looking) return;
+    is_looking = true;
+    RedisCreateTimer(context, LOOK_MS, look, NULL);
 }
 
 void inference_prepare(Context *context) {
@@ -285,7 +310,8 @@ void inference_prepare(Context *context) {
         }
         starting_workers++;
     }
-    RedisCreateTimer(context, STARTUP_MS, on_startup_over, (void *)(uintptr_t)++starts);
+    startup_left_ms = STARTUP_MS;
+    look_later(context);
 }
 
 /* ================================================================ calls come */
@@ -572,6 +598,7 @@ static void lose_worker(Context *context, Worker *worker) {
             call->worker = 0;
     }
     free(worker);
+    if (wanted_workers > 0) look_later(context);
     if (wanted_workers > 0 && early_ends >= TOO_MANY_EARLY_ENDS) {
         early_ends = 0;
         if (workers == NULL) refuse_waiting(NO_START);
@@ -603,8 +630,14 @@ int inference_info(Context *context, String **argv, int argc) {
 
 /* ================================================================ load */
 
+static void on_shutdown(Context *context, ServerEvent event, uint64_t what, void *data) {
+    (void)context, (void)event, (void)what, (void)data;
+    spawn_end_all();
+}
+
 const char *inference_load(Context *context, String **argv, int argc) {
-    if (RedisSubscribeToServerEvent(context, CLIENT_CHANGE, on_client_change) != REDIS_OK)
+    if (RedisSubscribeToServerEvent(context, CLIENT_CHANGE, on_client_change) != REDIS_OK ||
+        RedisSubscribeToServerEvent(context, SHUTDOWN, on_shutdown) != REDIS_OK)
         return "this server does not tell of clients that go: use Redis 6.2 or later";
     if (argc == 0) return NULL;
     if (argc < 3 || !is_positive(argv[0], &wanted_workers) || wanted_workers > 1000)

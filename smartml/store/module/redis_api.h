@@ -48,6 +48,8 @@ enum {
 /* A client has connected or gone. */
 static const ServerEvent CLIENT_CHANGE = {4, 1};
 enum { CLIENT_CONNECTED = 0, CLIENT_DISCONNECTED = 1 };
+/* The server ends, and has saved what it had to. */
+static const ServerEvent SHUTDOWN = {5, 1};
 /* As the length of an array: it is told at its end. */
 enum { LENGTH_COMES_LATER = -1 };
 

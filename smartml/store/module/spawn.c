@@ -1,4 +1,8 @@
-/* Starting a program that the server does not wait for; spawn.h says more. */
+/* Programs that the server starts beside itself; spawn.h says more.
+ *
+ * They are children of the server, which waits for all its children at once, sometimes: after a snapshot. One that it
+ * has taken note of is no child any more, as one that has ended here.
+ */
 #include "spawn.h"
 
 #include <errno.h>
@@ -10,16 +14,15 @@
 
 extern char **environ;
 
-/* $0 is the log. The shell ends at once, and what it has started belongs to nobody. */
-static char SCRIPT[] = "\"$@\" </dev/null >>\"$0\" 2>&1 &";
+/* $0 is the log. */
+#define SCRIPT "exec \"$@\" </dev/null >>\"$0\" 2>&1"
+/* What stands before the words of the program. */
+enum { OWN_WORDS = 4 };
 
-static size_t count(char *const words[]) {
-    size_t number = 0;
-    while (words[number] != NULL) number++;
-    return number;
-}
+static pid_t *children;
+static size_t child_count;
 
-/* posix_spawn takes words that it does not change as ones that it might: glibc's own manual says that it does not. */
+/* posix_spawn does not change the words, though its declaration leaves that open. */
 static char *word(const char *text) {
     union {
         const char *given;
@@ -28,20 +31,21 @@ static char *word(const char *text) {
     return same.taken;
 }
 
-bool spawn(const char *log, char *const words[]) {
-    size_t number = count(words);
-    char **all = calloc(number + 5, sizeof *all);
-    if (all == NULL) return false;
-    all[0] = word("sh");
-    all[1] = word("-c");
-    all[2] = SCRIPT;
-    all[3] = word(log);
-    for (size_t i = 0; i < number; i++) all[4 + i] = words[i];
+/* Return the words of a shell that becomes the program, in memory that the caller frees; NULL when there is none. */
+static char **shell_words(const char *log, char *const words[]) {
+    size_t count = 0;
+    while (words[count] != NULL) count++;
+    char **all = calloc(OWN_WORDS + count + 1, sizeof *all);
+    if (all == NULL) return NULL;
+    const char *const own[OWN_WORDS] = {"sh", "-c", SCRIPT, log};
+    for (size_t i = 0; i < OWN_WORDS; i++) all[i] = word(own[i]);
+    for (size_t i = 0; i < count; i++) all[OWN_WORDS + i] = words[i];
+    return all;
+}
+
+static bool start(char **words, pid_t *pid) {
     posix_spawnattr_t attributes;
-    if (posix_spawnattr_init(&attributes) != 0) {
-        free(all);
-        return false;
-    }
+    if (posix_spawnattr_init(&attributes) != 0) return false;
     /* What the server ignores or blocks is none of the program's business. */
     sigset_t none, ignored;
     sigemptyset(&none);
@@ -51,13 +55,41 @@ bool spawn(const char *log, char *const words[]) {
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &ignored);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    pid_t pid;
-    bool is_started = posix_spawn(&pid, "/bin/sh", NULL, &attributes, all, environ) == 0;
+    bool is_started = posix_spawn(pid, "/bin/sh", NULL, &attributes, words, environ) == 0;
     posix_spawnattr_destroy(&attributes);
+    return is_started;
+}
+
+bool spawn(const char *log, char *const words[]) {
+    pid_t *more = realloc(children, (child_count + 1) * sizeof *children);
+    if (more == NULL) return false;
+    children = more;
+    char **all = shell_words(log, words);
+    if (all == NULL) return false;
+    bool is_started = start(all, &children[child_count]);
     free(all);
-    if (!is_started) return false;
-    int status = 0;
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR) return true;
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    if (is_started) child_count++;
+    return is_started;
+}
+
+static bool has_ended(pid_t pid) {
+    pid_t ended = waitpid(pid, NULL, WNOHANG);
+    return ended == pid || (ended < 0 && errno == ECHILD);
+}
+
+long long spawn_count_living(void) {
+    size_t living = 0;
+    for (size_t i = 0; i < child_count; i++)
+        if (!has_ended(children[i])) children[living++] = children[i];
+    child_count = living;
+    return (long long)living;
+}
+
+void spawn_end_all(void) {
+    spawn_count_living();
+    for (size_t i = 0; i < child_count; i++) {
+        kill(children[i], SIGKILL);
+        while (waitpid(children[i], NULL, 0) < 0 && errno == EINTR) continue;
+    }
+    child_count = 0;
 }
