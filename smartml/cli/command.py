@@ -45,6 +45,11 @@ _COMMANDS = {
     "db": _Command("database", "db", "Start, stop and look into a database."),
     "demo": _Command("scripts", "demo", "Run the first tutorial: a simulation feeds a network while it runs."),
     "doctor": _Command("machine", "doctor", "Tell what this machine has, and how to get what is missing."),
+    "inference": _Command(
+        "inference",
+        "inference",
+        "Run the models of the database at ADDRESS until it ends, or this command is interrupted.",
+    ),
     "info": _Command("machine", "info", "Tell what is installed: versions and paths."),
     "logs": _Command(
         "experiments",

@@ -6,6 +6,6 @@ are written. `values.py` knows the bytes of a stored model, `calls.py` those of 
 framework, `worker.py` the loop.
 """
 
-from smartml.inference.worker import InferenceWorker
+from smartml.inference.worker import InferenceWorker, settings_for
 
-__all__ = ["InferenceWorker"]
+__all__ = ["InferenceWorker", "settings_for"]

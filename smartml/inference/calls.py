@@ -28,6 +28,8 @@ class CallKind(IntEnum):
     FUNCTION = 1
     # As one list; behind it a list of keys and one of words.
     ENTRY_POINT = 2
+    # There are none: it is only to be loaded.
+    LOAD = 3
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from smartml.errors import ModelFormatError
 
 MAGIC = b"SMM1"
-# Version, batch size, min batch size, min batch timeout, size of all texts, inputs, outputs, kind, magic. The version
-# is signed here: so the server tells it.
-_FOOTER = struct.Struct("<qQQQIHHI4s")
+# Version, batch size, min batch size, min batch timeout, size of all texts, inputs, outputs, kind, magic.
+_FOOTER = struct.Struct("<QQQQIHHI4s")
 _TEXT = struct.Struct("<I")
 _MODEL, _SCRIPT = 1, 2
 

@@ -1,8 +1,8 @@
 /* Running models and scripts; inference.h says how.
  *
- * State outside keys: the calls that wait or run, and the workers that are connected. All of it belongs to the server's
- * main thread, in which everything here runs. A call is freed when its client has been told, or has gone; a worker when
- * its connection has ended.
+ * State outside keys: the calls that wait or run, the workers that are connected, and what runs have cost. All of it
+ * belongs to the server's main thread, in which everything here runs. A call is freed when its client has been told, or
+ * has gone; a worker when its connection has ended.
  */
 #include "inference.h"
 
@@ -37,7 +37,7 @@
 typedef struct Call {
     struct Call *next;
     uint64_t id;
-    /* Who waits. NULL when it has gone. */
+    /* Who waits; NULL for nobody. */
     BlockedClient *client;
     CallKind kind;
     String *model, *function;
@@ -55,6 +55,13 @@ typedef struct Call {
     bool is_handed_out;
 } Call;
 
+/* What the runs of a model or script have cost. */
+typedef struct Cost {
+    struct Cost *next;
+    String *model;
+    long long duration_us, samples, calls, errors;
+} Cost;
+
 typedef struct Worker {
     struct Worker *next;
     unsigned long long id;
@@ -67,6 +74,7 @@ typedef struct Worker {
 /* In the order in which they came. */
 static Call *calls;
 static Worker *workers;
+static Cost *costs;
 static uint64_t last_id;
 /* Workers that the server is to have, and those that were started and have not said anything yet. */
 static long long wanted_workers, starting_workers;
@@ -151,13 +159,17 @@ static Call *call_of_id(uint64_t id) {
 }
 
 static Call *call_of_client(const BlockedClient *client) {
-    Call *call = calls;
+    Call *call = client == NULL ? NULL : calls;
     while (call != NULL && call->client != client) call = call->next;
     return call;
 }
 
 /* Tell the client of a call how it went, an error text or NULL, and forget the call. */
 static void finish(Call *call, const char *error) {
+    if (call->client == NULL) {
+        remove_call(call);
+        return;
+    }
     char *copy = NULL;
     if (error != NULL) {
         copy = malloc(strlen(error) + 1);
@@ -198,14 +210,62 @@ static void on_disconnect(Context *context, BlockedClient *client) {
     if (call != NULL) abandon(call);
 }
 
+/* ================================================================ cost */
+
+static bool is_same_name(const String *one, const String *other) {
+    size_t size, other_size;
+    const char *name = RedisStringPtrLen(one, &size);
+    const char *other_name = RedisStringPtrLen(other, &other_size);
+    return size == other_size && memcmp(name, other_name, size) == 0;
+}
+
+static Cost *cost_of(const String *model) {
+    Cost *cost = costs;
+    while (cost != NULL && !is_same_name(cost->model, model)) cost = cost->next;
+    return cost;
+}
+
+static void forget_cost(const String *model) {
+    for (Cost **it = &costs; *it != NULL; it = &(*it)->next) {
+        if (!is_same_name((*it)->model, model)) continue;
+        Cost *cost = *it;
+        *it = cost->next;
+        RedisFreeString(NULL, cost->model);
+        free(cost);
+        return;
+    }
+}
+
+static void note_cost(const Call *call, long long duration_us, bool is_error) {
+    if (call->kind == CALL_LOAD) return;
+    Cost *cost = cost_of(call->model);
+    if (cost == NULL) {
+        cost = calloc(1, sizeof *cost);
+        if (cost == NULL) return;
+        cost->model = RedisCreateStringFromString(NULL, call->model);
+        cost->next = costs;
+        costs = cost;
+    }
+    cost->calls++;
+    cost->errors += is_error;
+    cost->duration_us += duration_us;
+    if (call->kind == CALL_MODEL) cost->samples += (long long)call->samples;
+}
+
+static void reply_named_text(Context *context, const char *name, const char *bytes, size_t size) {
+    reply_text(context, name);
+    RedisReplyWithStringBuffer(context, bytes, size);
+}
+
+static void reply_named_number(Context *context, const char *name, long long number) {
+    reply_text(context, name);
+    RedisReplyWithLongLong(context, number);
+}
+
 /* ================================================================ what runs together */
 
 static bool is_same_model(const Call *one, const Call *other) {
-    if (one->version != other->version || one->kind != other->kind) return false;
-    size_t size, other_size;
-    const char *name = RedisStringPtrLen(one->model, &size);
-    const char *other_name = RedisStringPtrLen(other->model, &other_size);
-    return size == other_size && memcmp(name, other_name, size) == 0;
+    return one->version == other->version && one->kind == other->kind && is_same_name(one->model, other->model);
 }
 
 /* Walk through the waiting calls of a model, from the first one on, as far as one batch goes; hand them to a worker,
@@ -300,7 +360,8 @@ static void look_later(Context *context) {
     RedisCreateTimer(context, LOOK_MS, look, NULL);
 }
 
-void inference_prepare(Context *context) {
+/* Have workers started, where the server starts them and there are too few. */
+static void prepare(Context *context) {
     long long missing = wanted_workers - count_workers() - starting_workers;
     if (missing <= 0) return;
     for (long long i = 0; i < missing; i++) {
@@ -390,12 +451,66 @@ int inference_submit(Context *context, const Request *request) {
     append_call(call);
     if (call->min_batch_size > 0 && model.min_batch_timeout_ms > 0)
         RedisCreateTimer(context, (long long)model.min_batch_timeout_ms, on_due, (void *)(uintptr_t)call->id);
-    inference_prepare(context);
+    prepare(context);
     /* Not even a shell could be started. */
     if (workers == NULL && starting_workers == 0)
         refuse_waiting(NO_START);
     else
         wake_workers();
+    return REDIS_OK;
+}
+
+void inference_expect(Context *context, const String *model, uint64_t version) {
+    inference_forget(model);
+    if (workers == NULL && wanted_workers == 0) return;
+    Request request = {.kind = CALL_LOAD, .model = model};
+    Call *call = make_call(&request);
+    /* Without memory the first run loads it. */
+    if (call == NULL) return;
+    call->version = version;
+    append_call(call);
+    prepare(context);
+    wake_workers();
+}
+
+void inference_forget(const String *model) {
+    for (Call *call = calls, *next; call != NULL; call = next) {
+        next = call->next;
+        if (call->kind == CALL_LOAD && call->worker == 0 && is_same_name(call->model, model)) remove_call(call);
+    }
+    forget_cost(model);
+}
+
+/* AI.INFO key [RESETSTAT]
+ *
+ * Reply: names and values; OK for RESETSTAT. They count from when the model was stored, or this server was started. */
+int inference_info(Context *context, String **argv, int argc) {
+    RedisAutoMemory(context);
+    if (argc < 2 || argc > 3) return fail(context, WRONG_ARITY("AI.INFO"));
+    Key *key = RedisOpenKey(context, argv[1], KEY_READ);
+    const unsigned char *value;
+    size_t size;
+    ModelDescription model;
+    if (values_look(key, &value, &size) != HOLDS_MODEL || !models_read_description(&model, value, size))
+        return fail(context, "ERR cannot find run info for key");
+    if (argc == 3) {
+        if (!is_word(argv[2], "RESETSTAT")) return fail(context, "ERR unsupported subcommand");
+        forget_cost(argv[1]);
+        return RedisReplyWithSimpleString(context, "OK");
+    }
+    const Cost none = {.duration_us = 0}, *found = cost_of(argv[1]), *cost = found == NULL ? &none : found;
+    bool is_model = model.kind == MODELS_MODEL;
+    RedisReplyWithArray(context, 18);
+    const char *name = RedisStringPtrLen(argv[1], &size);
+    reply_named_text(context, "key", name, size);
+    reply_named_text(context, "type", is_model ? "MODEL" : "SCRIPT", is_model ? 5 : 6);
+    reply_named_text(context, "backend", is_model ? model.backend.bytes : "TORCH", is_model ? model.backend.size : 5);
+    reply_named_text(context, "device", model.device.bytes, model.device.size);
+    reply_named_text(context, "tag", model.tag.bytes, model.tag.size);
+    reply_named_number(context, "duration", cost->duration_us);
+    reply_named_number(context, "samples", is_model ? cost->samples : -1);
+    reply_named_number(context, "calls", cost->calls);
+    reply_named_number(context, "errors", cost->errors);
     return REDIS_OK;
 }
 
@@ -449,7 +564,6 @@ static void reply_call(Context *context, const Call *call) {
     size_t size;
     const char *bytes = RedisStringPtrLen(call->model, &size);
     RedisReplyWithStringBuffer(context, bytes, size);
-    /* Eight bytes of any meaning, told as a signed number. */
     RedisReplyWithLongLong(context, (long long)call->version);
     if (call->function == NULL) {
         RedisReplyWithNull(context);
@@ -531,17 +645,17 @@ static const char *write_outputs(Context *context, const Call *call, String **va
 /* Take what a worker has to say of one call. False when its words make no sense. */
 static bool take_result(Context *context, Words *words, unsigned long long worker) {
     long long id, duration_us, count;
-    if (words->left < 4 || RedisStringToLongLong(words->next[0], &id) != REDIS_OK ||
+    if (words->left < 3 || RedisStringToLongLong(words->next[0], &id) != REDIS_OK ||
         RedisStringToLongLong(words->next[1], &duration_us) != REDIS_OK ||
         RedisStringToLongLong(words->next[2], &count) != REDIS_OK)
         return false;
     bool is_error = count == -1;
-    if (duration_us < 0 || count < -1 || count == 0) return false;
-    size_t taken = 3 + (is_error ? 1 : (size_t)count);
-    if (taken > words->left) return false;
+    if (duration_us < 0 || count < -1) return false;
+    size_t value_count = is_error ? 1 : (size_t)count;
+    if (value_count > words->left - 3) return false;
     String **values = words->next + 3;
-    words->next += taken;
-    words->left -= taken;
+    words->next += 3 + value_count;
+    words->left -= 3 + value_count;
     Call *call = id > 0 ? call_of_id((uint64_t)id) : NULL;
     /* Its client has gone, or does not want to wait any longer. */
     if (call == NULL || call->worker != worker || !call->is_handed_out) return true;
@@ -555,6 +669,7 @@ static bool take_result(Context *context, Words *words, unsigned long long worke
     } else {
         error = write_outputs(context, call, values);
     }
+    note_cost(call, duration_us, error != NULL);
     finish(call, error);
     return true;
 }
@@ -603,7 +718,7 @@ static void lose_worker(Context *context, Worker *worker) {
         early_ends = 0;
         if (workers == NULL) refuse_waiting(NO_START);
     } else if (is_needed || calls != NULL) {
-        inference_prepare(context);
+        prepare(context);
     }
     if (workers == NULL && wanted_workers == 0) refuse_waiting(NO_WORKER);
     wake_workers();
@@ -614,18 +729,6 @@ static void on_client_change(Context *context, ServerEvent event, uint64_t what,
     if (what != CLIENT_DISCONNECTED) return;
     Worker *worker = worker_of_id(((const ClientInfo *)data)->id);
     if (worker != NULL) lose_worker(context, worker);
-}
-
-/* ================================================================ statistics */
-
-/* AI.INFO key [RESETSTAT]
- *
- * What runs of a model or script have cost on this server since it was started, or stored anew. */
-int inference_info(Context *context, String **argv, int argc) {
-    RedisAutoMemory(context);
-    if (argc < 2 || argc > 3) return fail(context, WRONG_ARITY("AI.INFO"));
-    (void)argv;
-    return fail(context, "ERR cannot find run info for key");
 }
 
 /* ================================================================ load */

@@ -27,12 +27,14 @@ typedef enum {
     CALL_FUNCTION = 1,
     /* As one list, with a list of keys and one of words behind it: AI.SCRIPTEXECUTE. */
     CALL_ENTRY_POINT = 2,
+    /* Nobody waits for it: it is to be loaded before somebody does. */
+    CALL_LOAD = 3,
 } CallKind;
 
 /* What a client wants run, in words of its command. */
 typedef struct {
     CallKind kind;
-    String *model;
+    const String *model;
     /* NULL for a model. */
     String *function;
     Names inputs, outputs, keys, arguments;
@@ -40,8 +42,12 @@ typedef struct {
     long long timeout_ms;
 } Request;
 
-/* Have workers started, where the server starts them and none is there. */
-void inference_prepare(Context *context);
+/* Hear that a model or script was stored, and is about to be run: workers are started, where the server starts them and
+ * none is there, and one of them loads it. */
+void inference_expect(Context *context, const String *model, uint64_t version);
+
+/* Hear that a model or script is no more. */
+void inference_forget(const String *model);
 
 /* Let the client wait for a run, or refuse it. */
 int inference_submit(Context *context, const Request *request);
@@ -49,7 +55,7 @@ int inference_submit(Context *context, const Request *request);
 /* SMARTML.INFERENCE: the loop of a worker. */
 int inference_work(Context *context, String **argv, int argc);
 
-/* AI.INFO */
+/* AI.INFO: what the runs of a model or script have cost. */
 int inference_info(Context *context, String **argv, int argc);
 
 /* Read the module's arguments, and begin to hear of clients that go. Returns an error text, or NULL. */

@@ -182,7 +182,8 @@ static String *make_value(Context *context, Stored *stored) {
     stored->description.output_count = stored->outputs.count;
     unsigned char footer[MODELS_FOOTER_SIZE];
     const char *bytes = RedisStringPtrLen(value, &size);
-    models_write_footer(&stored->description, (const unsigned char *)bytes, size, texts_size, footer);
+    stored->description.version =
+        models_write_footer(&stored->description, (const unsigned char *)bytes, size, texts_size, footer);
     value = values_extend(context, value, footer, sizeof footer);
     if (value != NULL && RedisTrimStringAllocation != NULL) RedisTrimStringAllocation(value);
     return value;
@@ -215,8 +216,7 @@ static int store(Context *context, String **argv, int argc, uint32_t kind, bool 
     if (value == NULL) return fail(context, "ERR no memory for the model or script");
     error = values_write(context, key, argv[1], value);
     if (error != NULL) return fail(context, error);
-    /* It will be run: whoever runs it may as well begin to get ready. */
-    inference_prepare(context);
+    inference_expect(context, argv[1], stored.description.version);
     return RedisReplyWithSimpleString(context, "OK");
 }
 
@@ -341,6 +341,7 @@ static int delete(Context *context, String **argv, uint32_t kind) {
     const char *error = find(key, kind, &description, &value);
     if (error != NULL) return fail(context, error);
     RedisDeleteKey(key);
+    inference_forget(argv[1]);
     RedisNotifyKeyspaceEvent(context, NOTIFY_GENERIC, "del", argv[1]);
     RedisReplicate(context, "DEL", "s", argv[1]);
     return RedisReplyWithSimpleString(context, "OK");

@@ -64,8 +64,8 @@ bool models_read_description(ModelDescription *description, const unsigned char 
     size_t texts_size = (size_t)read_number(footer + AT_TEXTS_SIZE, 4);
     if (description->kind != MODELS_MODEL && description->kind != MODELS_SCRIPT) return false;
     /* They are signed where the commands tell them. */
-    if (description->batch_size > INT64_MAX || description->min_batch_size > INT64_MAX ||
-        description->min_batch_timeout_ms > INT64_MAX)
+    if (description->version > INT64_MAX || description->batch_size > INT64_MAX ||
+        description->min_batch_size > INT64_MAX || description->min_batch_timeout_ms > INT64_MAX)
         return false;
     if (texts_size > size - MODELS_FOOTER_SIZE) return false;
     description->content_size = size - MODELS_FOOTER_SIZE - texts_size;
@@ -92,8 +92,8 @@ unsigned char *models_write_text(unsigned char *place, const char *text, size_t 
     return place + 4 + size;
 }
 
-void models_write_footer(const ModelDescription *description, const unsigned char *value, size_t size,
-                         size_t texts_size, unsigned char *footer) {
+uint64_t models_write_footer(const ModelDescription *description, const unsigned char *value, size_t size,
+                             size_t texts_size, unsigned char *footer) {
     write_number(description->batch_size, footer + AT_BATCH_SIZE, 8);
     write_number(description->min_batch_size, footer + AT_MIN_BATCH_SIZE, 8);
     write_number(description->min_batch_timeout_ms, footer + AT_MIN_BATCH_TIMEOUT, 8);
@@ -103,8 +103,10 @@ void models_write_footer(const ModelDescription *description, const unsigned cha
     write_number(description->kind, footer + AT_KIND, 4);
     memcpy(footer + AT_MAGIC, MAGIC, sizeof MAGIC);
     uint64_t version = mix(0, value, size);
-    version = mix(version, footer + AT_BATCH_SIZE, MODELS_FOOTER_SIZE - AT_BATCH_SIZE);
+    /* It is told as a number with a sign. */
+    version = mix(version, footer + AT_BATCH_SIZE, MODELS_FOOTER_SIZE - AT_BATCH_SIZE) >> 1;
     write_number(version, footer + AT_VERSION, 8);
+    return version;
 }
 
 bool models_is_device(const char *text, size_t size) {

@@ -53,9 +53,9 @@ size_t models_text_size(size_t size);
 unsigned char *models_write_text(unsigned char *place, const char *text, size_t size);
 
 /* Write the last bytes of a value, of which the `size` bytes before them are there; `footer` has room for
- * MODELS_FOOTER_SIZE bytes. */
-void models_write_footer(const ModelDescription *description, const unsigned char *value, size_t size,
-                         size_t texts_size, unsigned char *footer);
+ * MODELS_FOOTER_SIZE bytes. Returns the version. */
+uint64_t models_write_footer(const ModelDescription *description, const unsigned char *value, size_t size,
+                             size_t texts_size, unsigned char *footer);
 
 /* Tell whether a text names a device: CPU, GPU, or GPU:<number>. */
 bool models_is_device(const char *text, size_t size);

@@ -116,7 +116,7 @@ typedef struct {
     X(REQUIRED, int, IsKeysPositionRequest, (Context * context))                                             \
     X(REQUIRED, void, KeyAtPos, (Context * context, int position))                                           \
     X(REQUIRED, void, AutoMemory, (Context * context))                                                       \
-    X(REQUIRED, Key *, OpenKey, (Context * context, String * name, int mode))                                \
+    X(REQUIRED, Key *, OpenKey, (Context * context, const String *name, int mode))                                 \
     X(REQUIRED, void, CloseKey, (Key * key))                                                                 \
     X(REQUIRED, int, KeyType, (Key * key))                                                                   \
     X(REQUIRED, char *, StringDMA, (Key * key, size_t * size, int mode))                                     \
