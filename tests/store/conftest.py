@@ -39,7 +39,7 @@ def start_database():
 
         @functools.cache
         def start(kind):
-            started = Orchestrator(port=0, unix_socket=True)
+            started = Orchestrator(port=0, unix_socket=True, inference=False)
             # Only for the start: servers of other tests are theirs to choose.
             with pytest.MonkeyPatch.context() as environment:
                 environment.setenv("SMARTML_REDIS_SERVER", server_program(kind))
