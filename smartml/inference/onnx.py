@@ -22,7 +22,11 @@ def load(stored: StoredModel) -> RunModel:
     def run(inputs: Sequence[Array]) -> Sequence[Array]:
         if len(inputs) != len(names):
             raise ArgumentValueError(f"the model has {len(names)} inputs ({', '.join(names)}), got {len(inputs)}")
-        answer = session.run(None, dict(zip(names, inputs, strict=True)))
+        try:
+            answer = session.run(None, dict(zip(names, inputs, strict=True)))
+        except Exception as error:
+            # Of several lines, the last of which says that something is to be done.
+            raise ArgumentValueError(" ".join(str(error).split())) from error
         for part in answer:
             if not isinstance(part, np.ndarray):
                 raise ArgumentTypeError(f"a model must answer with tensors, not with {type(part).__name__}")
