@@ -40,6 +40,7 @@ def db() -> None:
 @click.option("--username", help="Who logs in with the password, in the place of the default user.")
 @click.option("--tls", is_flag=True, help="Encrypt connections, with certificates that are made.")
 @click.option("--restarts", default=0, show_default=True, help="How often it may be started again (in the foreground).")
+@click.option("--inference", default=1, show_default=True, help="Workers of each server for models stored in it.")
 @click.option("--foreground", is_flag=True, help="Stay until the database ends, and end it when interrupted.")
 @plain_errors
 def start(

@@ -16,7 +16,13 @@ from smartml.inference.values import StoredModel
 def load(stored: StoredModel) -> RunModel:
     """Load what `torch.jit.save` has written."""
     device = _device(stored.device)
-    model = torch.jit.load(io.BytesIO(stored.content), map_location=device).eval()  # type: ignore[no-untyped-call]
+    try:
+        model = torch.jit.load(io.BytesIO(stored.content), map_location=device).eval()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        raise ArgumentValueError(
+            "these bytes are no TorchScript model, as torch.jit.save writes it (what torch.save and torch.export.save "
+            f"write is not loaded, since that can run any code): {str(error).strip().splitlines()[0]}"
+        ) from error
 
     def run(inputs: Sequence[Array]) -> Sequence[Array]:
         with torch.inference_mode():
