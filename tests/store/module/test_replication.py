@@ -1,5 +1,7 @@
 """What the module writes is a plain string everywhere: on replicas, in snapshots, in append-only files."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import redis
@@ -71,6 +73,36 @@ def test_what_an_index_is_told_is_replicated_too(with_module, start_server, even
         eventually(lambda: copied.exists("points_3_1"))
         assert raw.strlen(INDEX) == 24
         eventually(lambda: copied.get(INDEX) == raw.get(INDEX))
+
+
+def test_models_and_what_they_give_out_are_replicated_without_a_module(with_module, start_server, eventually):
+    primary, raw = with_module
+    replica = start_server("--replicaof", "127.0.0.1", str(primary.port))
+    with redis.Redis(port=replica.port) as copied, redis.Redis(port=primary.port) as caller:
+        eventually(lambda: copied.info("replication")["master_link_status"] == "up")
+        raw.execute_command(*CALL)
+        raw.execute_command("AI.MODELSTORE", "m", "TORCH", "CPU", "BLOB", b"wei", b"ghts")
+        raw.execute_command("AI.SCRIPTSET", "s", "CPU", "SOURCE", "text")
+        raw.execute_command("AI.SCRIPTDEL", "s")
+        worker = redis.Connection(port=primary.port, socket_timeout=20)
+        worker.connect()
+        worker.send_command("SMARTML.INFERENCE")
+        eventually(lambda: raw.info("clients")["blocked_clients"] == 1)
+        with ThreadPoolExecutor(1) as pool:
+            reply = pool.submit(
+                caller.execute_command, "AI.MODELEXECUTE", "m", *("INPUTS", 1, "t", "OUTPUTS", 2, "u", "v")
+            )
+            ((number, *_, (given,)),) = worker.read_response()
+            # It is handed out as it is stored.
+            assert given == raw.get("t")
+            worker.send_command("SMARTML.INFERENCE", number, 5, 2, given, given)
+            assert reply.result(20) == b"OK"
+        worker.disconnect()
+
+        eventually(lambda: set(copied.keys()) == {b"t", b"m", b"u", b"v"})
+        assert copied.get("m") == raw.get("m")
+        assert copied.get("u") == copied.get("v") == given
+        assert "unknown command" not in str(copied.info("errorstats"))
 
 
 def test_an_append_only_file_and_a_snapshot_need_no_module(with_module, start_server, eventually):
