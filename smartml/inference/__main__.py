@@ -1,17 +1,26 @@
 """`python -m smartml.inference ADDRESS`: an inference worker, as the server starts it."""
 
 import argparse
+import contextlib
+import ctypes
 import logging
 import os
+import signal
 import sys
 
 from smartml.errors import SmartMLError
+
+# Of prctl (man 2 prctl), where there is one: what to send to this process when its parent ends.
+_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     """Run a worker until the server ends."""
     # What the server had open when it started this process is not for here; its clients' sockets, say.
-    os.closerange(3, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 65536 else 65536)
+    os.closerange(3, min(os.sysconf("SC_OPEN_MAX"), 65536))
+    with contextlib.suppress(AttributeError):
+        # A model may run for ever, and not notice that its database is gone.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     parser = argparse.ArgumentParser(prog="python -m smartml.inference", description=main.__doc__)
     parser.add_argument("address", help="of the server: host:port, or unix:///path")
     parser.add_argument("--auth-file", help="file with what the server wants to know of its clients")

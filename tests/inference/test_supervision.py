@@ -186,6 +186,24 @@ def test_workers_of_a_database_that_is_killed_end(own, eventually):
     eventually(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
 
 
+@needs_torch
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has ended")
+def test_a_worker_ends_with_a_killed_database_in_the_middle_of_a_run(own, eventually):
+    database, client = own()
+    client.execute_command("AI.SCRIPTSET", "endless", "CPU", "SOURCE", ENDLESS)
+    eventually(lambda: client.info("clients")["blocked_clients"] == 1)
+    (worker,) = workers_of(database)
+    caller = redis.Connection(port=database.port)
+    caller.connect()
+    caller.send_command("AI.SCRIPTRUN", "endless", "f", "INPUTS", "x", "OUTPUTS", "y")
+    eventually(lambda: worker.cpu_percent(0.1) > 5)
+
+    os.kill(database.pid, signal.SIGKILL)
+
+    eventually(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+    caller.disconnect()
+
+
 @needs_onnx
 def test_a_worker_is_started_by_hand_for_a_server_that_starts_none(own):
     database, client = own(inference=False)
