@@ -472,3 +472,18 @@ def test_many_clients_get_each_its_own_answer(client, busy, call):
     worker.send(*(word for asked in calls for word in outputs(asked, -asked.inputs[0])))
     assert {it.result(DEADLINE_S) for it in (reply, *replies)} == {b"OK"}
     assert [client.get_tensor(f"b{number}")[0, 1] for number in range(200)] == [-number for number in range(200)]
+
+
+def test_who_waits_may_be_unblocked_by_an_administrator(raw, busy, workers, blocked):
+    worker, (asked,), reply = busy()
+    caller = next(it["id"] for it in raw.client_list() if "b" in it["flags"])
+    assert raw.client_unblock(caller)
+    assert text_of(reply).startswith("TIMEDOUT")
+
+    # A worker has nothing else to do than to wait.
+    worker.send(*outputs(asked, ONE))
+    blocked(1)
+    waiting = next(it["id"] for it in raw.client_list() if "b" in it["flags"])
+    assert not raw.client_unblock(waiting)
+    blocked(1)
+    assert not raw.exists("b")
