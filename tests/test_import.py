@@ -70,6 +70,7 @@ def run(code):
         "smartml",
         "smartml.store",
         "smartml.feeds",
+        "smartml.inference",
         "smartml.pipeline",
         "smartml.experiment",
         "smartml.monitor",
