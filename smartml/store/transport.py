@@ -431,9 +431,9 @@ class Connection:
         return memory[:size]
 
     def _integer(self, line: bytes) -> int:
-        digits = line[1:]
-        if len(digits) <= _MAX_DIGITS and digits.removeprefix(b"-").isdigit():
-            return int(digits)
+        digits = line[1:].removeprefix(b"-")
+        if len(digits) <= _MAX_DIGITS and digits.isdigit():
+            return int(line[1:])
         raise self._foreign(line)
 
     def _read_line(self) -> bytes:

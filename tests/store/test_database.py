@@ -31,6 +31,13 @@ def test_replies_come_in_the_order_of_the_commands(any_database):
     assert any_database.each([]) == []
 
 
+def test_the_largest_numbers_are_read(any_database):
+    for number in (2**63 - 1, -(2**63)):
+        any_database.set_values({b"number": b"%d" % number})
+
+        assert any_database.commands(b"number", (b"INCRBY", b"number", b"0")) == [number]
+
+
 def test_the_first_error_names_its_key_and_the_others_were_carried_out(any_database):
     any_database.command("RPUSH", b"list", b"x")
 
