@@ -13,12 +13,16 @@ SmartMLError
 │   ├── NotFoundError (KeyError)          nothing is stored under that name: fix the name, or wait
 │   │   ├── TensorNotFoundError
 │   │   ├── DatasetNotFoundError
-│   │   └── ListNotFoundError
+│   │   ├── ListNotFoundError
+│   │   ├── ModelNotFoundError
+│   │   └── ScriptNotFoundError
 │   ├── TensorFormatError (ValueError)    a value is not a tensor, or is damaged: put it again
 │   ├── ModelFormatError (ValueError)     a value is neither a model nor a script, or is damaged: store it again
 │   ├── TensorMismatchError (ValueError)  a tensor has another shape or dtype than its destination
 │   ├── MetadataError (ValueError)        a dataset's metadata is damaged, or of another type than asked for
-│   └── TensorModuleError                 the module for SmartRedis programs cannot be built or found
+│   ├── TensorModuleError                 the module for SmartRedis programs cannot be built, found, or is not loaded
+│   ├── InferenceError                    a model or script in the database failed: the message says how
+│   └── ModelFileError (FileNotFoundError)  a file with a model or script is not there: fix its path
 ├── FeedError                             the growing training set
 │   ├── FeedTimeoutError (TimeoutError)   no samples, or no room, in time: check the names and the other side
 │   ├── SampleMismatchError (ValueError)  an arriving tensor does not fit the training set
@@ -134,6 +138,14 @@ class ListNotFoundError(NotFoundError):
     """No aggregation list is stored under the name."""
 
 
+class ModelNotFoundError(NotFoundError):
+    """No model is stored under the name."""
+
+
+class ScriptNotFoundError(NotFoundError):
+    """No script is stored under the name."""
+
+
 class TensorFormatError(StoreError, ValueError):
     """The bytes of a value are not a tensor, or are damaged."""
 
@@ -152,6 +164,14 @@ class MetadataError(StoreError, ValueError):
 
 class TensorModuleError(StoreError):
     """The module that SmartRedis programs need in the server cannot be built, or is not where it should be."""
+
+
+class InferenceError(StoreError):
+    """A model or script could not be run in the database, or failed on its tensors."""
+
+
+class ModelFileError(StoreError, FileNotFoundError):
+    """The file of a model or script does not exist."""
 
 
 class FeedError(SmartMLError):

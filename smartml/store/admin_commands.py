@@ -21,6 +21,18 @@ class AdminCommands(Session):
         """Return what `CLUSTER INFO` says at each address; StoreReplyError from a server outside a cluster."""
         return [_parse_lines(self._database.ask_server(at, "CLUSTER", "INFO")) for at in self._servers(addresses)]
 
+    def get_ai_info(self, address: Sequence[str], key: str, reset_stat: bool = False) -> list[dict[str, str]]:
+        """Return what `AI.INFO` says at each address of the runs of a model or script, and then forget it if asked to.
+
+        Numbers are text, `duration` in microseconds. Raises ModelNotFoundError.
+        """
+        servers, program = self._servers(address), self._keys.model(key)
+        found = [self._models.info(program, server) for server in servers]
+        if reset_stat:
+            for server in servers:
+                self._models.forget_info(program, server)
+        return found
+
     def flush_db(self, addresses: Sequence[str]) -> None:
         """Delete every key at each address."""
         for address in self._servers(addresses):

@@ -19,14 +19,17 @@ from smartml.store.credentials import Credentials, credentials_from_environment,
 from smartml.store.database import Database
 from smartml.store.dataset_commands import DatasetCommands
 from smartml.store.index import Announcer
+from smartml.store.inference import StoredPrograms
 from smartml.store.keys import KeyNames, checked_name
 from smartml.store.list_commands import ListCommands
+from smartml.store.model_commands import ModelCommands
+from smartml.store.script_commands import ScriptCommands
 from smartml.store.tensor_commands import TensorCommands
 
 logger = logging.getLogger(__name__)
 
 
-class Client(TensorCommands, DatasetCommands, ListCommands, AdminCommands):
+class Client(TensorCommands, DatasetCommands, ListCommands, ModelCommands, ScriptCommands, AdminCommands):
     """A connection to a database of tensors and datasets.
 
     `Client()` alone finds the database through the environment that an Experiment gives its children: `SSDB` and
@@ -90,6 +93,7 @@ class Client(TensorCommands, DatasetCommands, ListCommands, AdminCommands):
         self._keys = keys
         self._database = Database(settings)
         self._announcer = None if self._database.is_cluster else Announcer()
+        self._models, self._scripts = (StoredPrograms(self._database, kind) for kind in ("model", "script"))
         logger.debug("%s: connected to %s", logger_name, self._database.address)
 
     @classmethod
@@ -177,6 +181,10 @@ class Client(TensorCommands, DatasetCommands, ListCommands, AdminCommands):
     def use_list_ensemble_prefix(self, use_prefix: bool) -> None:
         """Choose whether aggregation lists are kept and read under the prefixes (on at first)."""
         self._keys = replace(self._keys, prefix_lists=_checked_switch(use_prefix))
+
+    def use_model_ensemble_prefix(self, use_prefix: bool) -> None:
+        """Choose whether models and scripts are kept and found under the prefixes (off at first)."""
+        self._keys = replace(self._keys, prefix_models=_checked_switch(use_prefix))
 
 
 def _credentials(

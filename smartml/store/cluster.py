@@ -60,6 +60,15 @@ class Cluster:
         """The nodes that hold keys, as far as is known."""
         return list(self._map.primaries)
 
+    @property
+    def first_slots(self) -> list[int]:
+        """The first slot of every row of slots that lie on one node, as far as is known."""
+        return self._map.first_slots
+
+    def owner(self, key: bytes) -> ServerAddress | None:
+        """Return the node that holds a key, as far as is known."""
+        return self._map.owners[key_slot(key)]
+
     # Operations
 
     def each(

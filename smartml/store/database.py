@@ -131,7 +131,7 @@ class Database:
         command = [argument.encode() for argument in arguments]
         reply = self._pool(address).execute([command], idempotent=idempotent)[0]
         if isinstance(reply, StoreReplyError):
-            raise StoreReplyError(f"the database at {address} refused {' '.join(arguments)!r}: {reply}")
+            raise StoreReplyError(f"the database at {address} refused {' '.join(arguments)!r}: {reply}") from reply
         return reply
 
     def commands(self, key: bytes, *commands: Command) -> list[Any]:
@@ -386,6 +386,14 @@ class Database:
         """List the servers that hold keys."""
         return [self.address] if self._cluster is None else self._cluster.primaries
 
+    def first_slots(self) -> list[int]:
+        """List the first slot of every row of slots that lie on one node of a cluster; none for a single server."""
+        return [] if self._cluster is None else self._cluster.first_slots
+
+    def server_of(self, key: bytes) -> ServerAddress | None:
+        """Return the server that holds a key, as far as is known."""
+        return self.address if self._cluster is None else self._cluster.owner(key)
+
     def same_server(self, first: bytes, second: bytes) -> bool:
         """Tell whether two keys share a slot, so that one command may name both."""
         return self._cluster is None or key_slot(first) == key_slot(second)
@@ -402,7 +410,10 @@ def _raise_error(reply: Any, key: bytes) -> None:
 
 def _refused(reply: StoreReplyError, key: Any) -> StoreReplyError:
     where = f" on key {_text(key)!r}" if isinstance(key, bytes) and key else ""
-    return StoreReplyError(f"the database refused a command{where}: {reply}")
+    error = StoreReplyError(f"the database refused a command{where}: {reply}")
+    # Its own words, for those who tell refusals apart.
+    error.__cause__ = reply
+    return error
 
 
 def _text(key: bytes) -> str:

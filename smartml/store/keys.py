@@ -6,6 +6,8 @@ Keys are SmartRedis's, byte by byte (P is the active prefix and a dot, or nothin
     dataset d, metadata       P{d}.meta
     dataset d, tensor x       P{d}.x
     aggregation list l        P l            whose entries read P{d}
+    model or script m         P m            and for one of several GPUs P m.GPU:<i>; in a cluster {h}.P m for every
+                                             row of slots that a node holds, h being a text of the first one's slot
 
 What smartml keeps for itself begins with `.smartml.`:
 
@@ -59,6 +61,8 @@ class KeyNames:
     prefix_tensors: bool = True
     prefix_datasets: bool = True
     prefix_lists: bool = True
+    # Models and scripts: mostly all programs share them.
+    prefix_models: bool = False
 
     @classmethod
     def from_environment(cls, incoming: str, outgoing: str) -> "KeyNames":
@@ -93,6 +97,10 @@ class KeyNames:
     def list(self, name: str, *, write: bool = False) -> bytes:
         """Key of an aggregation list."""
         return self._prefix(self.prefix_lists, write) + checked_name(name, "list")
+
+    def model(self, name: str, *, write: bool = False) -> bytes:
+        """Key of a model or a script; that of each of its copies in a cluster ends so."""
+        return self._prefix(self.prefix_models, write) + checked_name(name, "model or script")
 
     # Made once: it is part of every put and get.
     @cached_property

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from smartml.errors import ListNotFoundError
+from smartml.store.arguments import checked_count, checked_int
 from smartml.store.dataset import Dataset, checked_dataset
 from smartml.store.dataset_commands import fetch_datasets
 from smartml.store.keys import DatasetKeys, consumption_key
-from smartml.store.session import Session, checked_count, checked_int
+from smartml.store.session import Session
 from smartml.store.transport import Command
 
 

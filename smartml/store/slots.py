@@ -6,6 +6,7 @@ The rules are the server's: https://redis.io/docs/latest/operate/oss_and_stack/r
 import binascii
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from smartml.errors import StoreReplyError
@@ -18,6 +19,8 @@ ASKING: Command = (b"ASKING",)
 # With these words a node refuses a command that it did not carry out, and that may be sent again: elsewhere, or later.
 _MOVED, _ASK = "MOVED ", "ASK "
 _LATER = ("TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN")
+# The polynomial of the server's CRC16, x^16 + x^12 + x^5 + 1.
+_POLYNOMIAL = 0x11021
 
 
 def key_slot(key: bytes) -> int:
@@ -31,6 +34,21 @@ def key_slot(key: bytes) -> int:
     return binascii.crc_hqx(key, 0) % SLOTS
 
 
+def slot_tag(slot: int) -> bytes:
+    """Return what hashes to a slot and has no brace in it: the bytes that SmartRedis's client makes, mostly two."""
+    # A multiple of the polynomial that ends like the slot, taken off: what stands before the last 16 bits then has
+    # these for a remainder. Each further bit gives another such number.
+    product = slot
+    for bit in range(24):
+        if product >> bit & 1:
+            product ^= _POLYNOMIAL << bit
+        number = product >> 16
+        tag = number.to_bytes(3 if number > 0xFFFF else 2, "big")
+        if bit >= 15 and b"{" not in tag and b"}" not in tag:
+            break
+    return tag
+
+
 @dataclass(frozen=True)
 class SlotMap:
     """A cluster as one of its nodes described it."""
@@ -40,6 +58,12 @@ class SlotMap:
     # Those nodes, and their replicas behind them.
     primaries: tuple[ServerAddress, ...]
     replicas: tuple[ServerAddress, ...]
+
+    @cached_property
+    def first_slots(self) -> list[int]:
+        """List the first slot of every row of slots that lie on one node; a node may hold several rows."""
+        changes = (slot for slot in range(SLOTS) if slot == 0 or self.owners[slot] != self.owners[slot - 1])
+        return [slot for slot in changes if self.owners[slot] is not None]
 
     def with_moved(self, moves: Iterable["Redirection"]) -> "SlotMap":
         """Return the map with what MOVED replies said about it."""

@@ -48,6 +48,19 @@ def start_database():
         yield start
 
 
+@pytest.fixture(scope="session")
+def inference_database():
+    """Start a database that runs models, once in the session: `inference_database("a cluster").connect()`."""
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def start(kind):
+            nodes = 3 if kind == "a cluster" else 1
+            return stack.enter_context(Orchestrator(port=0, db_nodes=nodes, intra_op_threads=1))
+
+        yield start
+
+
 @pytest.fixture(scope="session", params=KINDS)
 def server(request, start_database):
     """A database on each kind of server, over TCP and a unix socket."""

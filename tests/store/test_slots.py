@@ -4,7 +4,7 @@ import pytest
 
 from smartml.errors import StoreReplyError
 from smartml.store.address import ServerAddress
-from smartml.store.slots import key_slot, read_redirection, read_slot_map
+from smartml.store.slots import SLOTS, key_slot, read_redirection, read_slot_map, slot_tag
 
 ASKED = ServerAddress("10.0.0.1", 7000)
 
@@ -15,6 +15,25 @@ ASKED = ServerAddress("10.0.0.1", 7000)
 )
 def test_a_key_belongs_to_the_slot_that_the_server_says(cluster, key):
     assert key_slot(key) == cluster.slot_of(key)
+
+
+def test_every_slot_has_a_tag():
+    tags = [slot_tag(slot) for slot in range(SLOTS)]
+
+    assert [key_slot(b"{%b}.x" % tag) for tag in tags] == list(range(SLOTS))
+    assert not any(b"{" in tag or b"}" in tag for tag in tags)
+
+
+def test_tags_are_those_of_smartredis():
+    # As seen on the wire (spec: SmartRedis on the wire, 1.1).
+    assert [slot_tag(slot).hex() for slot in (0, 5461, 10922, 10923)] == ["0000", "384d", "709a", "edeb"]
+
+
+def test_a_map_tells_where_rows_of_slots_begin():
+    nodes = [[b"10.0.0.1", 7000, b"id"], [b"10.0.0.2", 7000, b"id"]]
+    reply = [[0, 99, nodes[0]], [100, 199, nodes[1]], [300, 399, nodes[1]], [400, 16383, nodes[0]]]
+
+    assert read_slot_map(reply, ASKED).first_slots == [0, 100, 300, 400]
 
 
 def test_a_map_tells_who_holds_a_slot():
