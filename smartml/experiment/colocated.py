@@ -22,6 +22,7 @@ from typing import Any
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, DuplicateNameError, UnsupportedError
 from smartml.experiment import colocated_start
+from smartml.experiment.db_objects import DBObject, to_fields
 from smartml.experiment.schedulers.local import DEFAULT_DATABASE, Databases
 from smartml.experiment.schedulers.lsf import JsrunSettings
 from smartml.experiment.schedulers.settings import RunSettings
@@ -54,6 +55,8 @@ class ColocatedDatabase:
     identifier: str = ""
     # Redis's settings, by name.
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # Models and scripts to put into it (db_objects.py).
+    objects: tuple[Mapping[str, Any], ...] = ()
     # Of the program.
     name: str = ""
     # What all processes of one program have in common, and no other program on the node.
@@ -81,6 +84,7 @@ class ColocatedDatabase:
         fields = json.loads(text)
         for name in ("interface", "cpus"):
             fields[name] = fields[name] and tuple(fields[name])
+        fields["objects"] = tuple(fields["objects"])
         return cls(**fields)
 
 
@@ -88,6 +92,7 @@ class Colocation:
     """Base of Model: a program may have a database of its own on its node."""
 
     name: str
+    db_objects: tuple[DBObject, ...]
     run_settings: RunSettings
     # What runs beside the program, if anything.
     colocated_database: ColocatedDatabase | None = None
@@ -178,15 +183,24 @@ class Colocation:
             debug=bool(debug),
             identifier=identifier,
             settings=_settings(db_args),
+            objects=to_fields(self.db_objects, self.name),
             name=self.name,
             token=secrets.token_hex(4),
             **where,
         )
+        self._set_database(database)
+        if isinstance(self.run_settings, JsrunSettings):
+            _make_room(self.run_settings, db_cpus)
+
+    def _take_along(self, objects: Sequence[DBObject]) -> None:
+        """Have models and scripts put into the program's own database, if it has one. Raises UnsupportedError."""
+        if self.colocated_database is not None:
+            self._set_database(dataclasses.replace(self.colocated_database, objects=to_fields(objects, self.name)))
+
+    def _set_database(self, database: ColocatedDatabase) -> None:
         # A copy: the settings may be those of others, too.
         settings = copy.deepcopy(self.run_settings)
         settings.prelude = database.prelude()
-        if isinstance(settings, JsrunSettings):
-            _make_room(settings, db_cpus)
         self.run_settings = settings
         self.colocated_database = database
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from smartml.errors import LaunchError, PortTakenError, SmartMLError
 from smartml.experiment.colocated import ColocatedDatabase, log_file
 from smartml.experiment.colocated_start import hold, locked, start_time
+from smartml.experiment.db_objects import from_fields
 from smartml.experiment.guardian import MARK_VARIABLE
 from smartml.experiment.orchestrator import Orchestrator
 
@@ -40,6 +41,11 @@ def keep(folder: Path, wanted: ColocatedDatabase, expected: int) -> None:
     try:
         _pin(wanted.cpus)
         database = _start(wanted)
+        try:
+            _fill(database, wanted)
+        except BaseException:
+            database.stop()
+            raise
     except (SmartMLError, OSError) as error:
         _tell({"error": str(error)})
         return
@@ -73,6 +79,14 @@ def _start(wanted: ColocatedDatabase) -> Orchestrator:
         log.unlink(missing_ok=True)
         log.symlink_to(os.path.relpath(database.log, log.parent))
     return database
+
+
+def _fill(database: Orchestrator, wanted: ColocatedDatabase) -> None:
+    """Put models and scripts into the database."""
+    if wanted.objects:
+        with database.connect() as client:
+            for fields in wanted.objects:
+                from_fields(fields).put(client)
 
 
 def _pin(cpus: tuple[int, ...] | None) -> None:

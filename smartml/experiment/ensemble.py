@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, DuplicateNameError
+from smartml.experiment.db_objects import DBObject, DBObjects, check_new
 from smartml.experiment.files import PathLike, Paths, check_name
 from smartml.experiment.model import Model, check_batch_settings
 from smartml.experiment.orchestrator import Orchestrator
@@ -15,7 +16,7 @@ from smartml.experiment.schedulers.settings import RunSettings
 from smartml.experiment.strategies import Strategy, members_of
 
 
-class Ensemble:
+class Ensemble(DBObjects):
     """Describe a group of models; usually made by `Experiment.create_ensemble`.
 
     Its members are `<name>_0`, `<name>_1`, ..., each with its own copy of the run settings, in a folder of its own
@@ -51,6 +52,8 @@ class Ensemble:
         self.batch_settings = check_batch_settings(batch_settings, f"ensemble {name!r}")
         self.path = str(Path(path or ".").absolute())
         self._models: list[Model] = []
+        # What all members run in databases.
+        self._db_objects: list[DBObject] = []
         if run_settings is None:
             if params or replicas is not None or batch_settings is None:
                 raise ArgumentValueError(
@@ -106,6 +109,8 @@ class Ensemble:
             raise DuplicateNameError(f"ensemble {self.name!r} has a member {model.name!r} already")
         if model.batch_settings is not None and self.batch:
             raise ArgumentValueError(f"{model.name!r} is a batch job of its own: it cannot be part of {self.name!r}'s")
+        for one in self._db_objects:
+            model.add_db_object(one)
         self._models.append(model)
 
     def attach_generator_files(
@@ -119,6 +124,14 @@ class Ensemble:
         """Let every member read what another entity puts."""
         for model in self._models:
             model.register_incoming_entity(incoming_entity)
+
+    def add_db_object(self, one: DBObject) -> None:
+        """Have a model or script put into the databases, for every member, those to come included."""
+        for known in (self._db_objects, *(model.db_objects for model in self._models)):
+            check_new(one, known, f"ensemble {self.name!r}")
+        for model in self._models:
+            model.add_db_object(one)
+        self._db_objects.append(one)
 
     def start_after(
         self, what: "Model | Ensemble | Orchestrator | str", when: str = "completed", **options: Any

@@ -29,6 +29,7 @@ from smartml.experiment.runs import Batch, ProgramRun, Runs
 from smartml.experiment.schedulers.local import Command, child_environment, command_line
 from smartml.experiment.states import Status
 from smartml.experiment.supervisor import report_failure, supervisor
+from smartml.experiment.uploads import Uploads, check_objects
 from smartml.store.entities import ENTITY_VARIABLE, EntityState
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Launching:
         self._databases = databases
         self._journal = journal
         self._publisher = Publisher()
+        self._uploads = Uploads()
         # What `generate` has put in place, by the name of the model.
         self._generated: dict[str, AttachedFiles] = {}
         # Guards the runs that wait: a run leaves them once, to begin or to end.
@@ -74,10 +76,12 @@ class Launching:
     def check(self, models: Sequence[Model], databases: Sequence[Orchestrator]) -> None:
         """See that programs are there, and that what they wait for can come when these are started together.
 
-        Raises ProgramNotFoundError, DependencyError, DuplicateNameError for two databases of one identifier.
+        Raises ProgramNotFoundError, DependencyError, DuplicateNameError for two databases of one identifier, or two
+        models for databases of one name.
         """
         check_circle(models)
         check_identifiers(models, (one.db_identifier for one in (*self._databases(), *databases)))
+        check_objects(models, has_database=bool([*self._databases(), *databases]))
 
         def is_known(other: Model) -> bool:
             return any(other is model for model in models) or self._runs.latest(other) is not None
@@ -254,6 +258,7 @@ class Launching:
                 _place(run.entity)
         addresses = reachable(self._databases())
         members = [run.entity for run in runs]
+        self._uploads.put(members, self._databases())
         plan = batch_plan(batch.entity, batch.settings, self._launcher, addresses, members)
         for run in runs:
             self._publish(run, Status.STATUS_QUEUED)
@@ -290,6 +295,7 @@ class Launching:
     def _begin_process(self, run: ProgramRun) -> None:
         model = run.entity
         command = self._command(model)
+        self._uploads.put([model], self._databases())
         # Before it runs: who looks for it shall not miss it.
         self._publish(run, Status.STATUS_RUNNING)
         start = Start(run.name, model.type, run.number + len(run.tries), run.is_detached, model.policy.grace_s)

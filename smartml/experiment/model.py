@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Union
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, DuplicateNameError
 from smartml.experiment.colocated import Colocation
+from smartml.experiment.db_objects import DBObject, DBObjects, check_new
 from smartml.experiment.dependencies import (
     AfterData,
     AfterDatabase,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from smartml.experiment.ensemble import Ensemble
 
 
-class Model(Colocation):
+class Model(Colocation, DBObjects):
     """Describe a program to run; usually made by `Experiment.create_model`.
 
     params: values for the tags of files to configure. path: the folder it runs in, by default the current one.
@@ -59,6 +60,8 @@ class Model(Colocation):
         self.policy = policy or Policy()
         # What must have come before it starts.
         self.dependencies: list[Dependency] = []
+        # What it runs in databases.
+        self.db_objects: tuple[DBObject, ...] = ()
         self._is_prefixing = False
 
     @property
@@ -146,6 +149,12 @@ class Model(Colocation):
                 f"model {self.name!r} can wait for a Model, Ensemble, Orchestrator, or the name of data, got {what!r}"
             )
         self.dependencies.append(found)
+
+    def add_db_object(self, one: DBObject) -> None:
+        """Have a model or script put into the databases, as `add_ml_model` and the others describe it."""
+        check_new(one, self.db_objects, f"model {self.name!r}")
+        self._take_along((*self.db_objects, one))
+        self.db_objects += (one,)
 
     def enable_key_prefixing(self) -> None:
         """Put this program's name before every key it writes (`SSKEYOUT`)."""
