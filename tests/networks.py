@@ -26,6 +26,13 @@ class Two(torch.nn.Module):
         return x + y, x - y
 
 
+class InPlace(torch.nn.Module):
+    """Its input, into which it has written."""
+
+    def forward(self, x):
+        return x.add_(1)
+
+
 class Slow(torch.nn.Module):
     """Its input, after some tenths of a second."""
 

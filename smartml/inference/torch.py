@@ -66,9 +66,10 @@ def _device(name: str) -> torch.device:
 
 
 def _tensor(array: Array, device: torch.device) -> torch.Tensor:
-    # A copy of its own: a model may write into what it gets, and the array lies in what was received.
+    # A model may write into what it gets. What was received by itself is nobody else's.
     try:
-        return torch.tensor(array, device=device)
+        tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
+        return tensor if device.type == "cpu" else tensor.to(device)
     except TypeError as error:
         raise ArgumentTypeError(f"torch takes no tensor of {array.dtype.name}") from error
 

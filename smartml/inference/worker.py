@@ -74,7 +74,7 @@ class InferenceWorker:
 
     def _exchange(self, results: Sequence[Result]) -> list[Call]:
         words = [word for result in results for word in result.words()]
-        (reply,) = self._connection.execute([(COMMAND, *words)])
+        (reply,) = self._connection.execute([(COMMAND, *words)], spares_copies=True)
         if isinstance(reply, StoreReplyError):
             raise reply
         return read_calls(reply)

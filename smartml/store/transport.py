@@ -162,10 +162,13 @@ class Connection:
         """Tell whether something was received that nobody has read yet, so that the socket may not say so."""
         return self._end > self._start or (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0)
 
-    def execute(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands in one go and return their replies, errors as StoreReplyError among them."""
+    def execute(self, commands: Sequence[Command], *, spares_copies: bool = False) -> list[Any]:
+        """Send commands in one go and return their replies, errors as StoreReplyError among them.
+
+        `spares_copies`: large strings come as memoryviews that the caller may write to, and not as bytes.
+        """
         self.send(commands)
-        return [self.read_reply() for _ in commands]
+        return [self.read_reply(spares_copies=spares_copies) for _ in commands]
 
     def exchange(self, request: bytes, count: int) -> list[Any]:
         """Send commands that were encoded before, and return their replies, errors as StoreReplyError among them."""
@@ -328,7 +331,7 @@ class Connection:
             self._read_into(place(index, size), size, behind)
         return size
 
-    def read_reply(self) -> Any:
+    def read_reply(self, *, spares_copies: bool = False) -> Any:
         """Read one reply: bytes, int, None or a list of these; an error reply is returned as StoreReplyError."""
         line = self._read_line()
         kind = line[0] if line else 0
@@ -340,13 +343,13 @@ class Connection:
             return StoreReplyError(line[1:].decode(errors="replace"))
         if kind == _BULK:
             size = self._integer(line)
-            return None if size < 0 else self._read_bytes(size)
+            return None if size < 0 else self._read_bytes(size, spares_copies)
         if kind == _ARRAY:
             count = self._integer(line)
-            return None if count < 0 else [self.read_reply() for _ in range(count)]
+            return None if count < 0 else [self.read_reply(spares_copies=spares_copies) for _ in range(count)]
         raise self._foreign(line)
 
-    def _read_bytes(self, size: int) -> bytes:
+    def _read_bytes(self, size: int, spares_copies: bool) -> bytes | memoryview:
         """Read so many bytes, and pass over the line end behind them."""
         end = self._start + size
         if end + 2 <= self._end and self._bytes.startswith(b"\r\n", end):
@@ -354,9 +357,10 @@ class Connection:
             value = bytes(self._buffer[self._start : end])
             self._start = end + 2
             return value
-        memory = bytearray(size)
-        self._read_into([memoryview(memory)], size)
-        return bytes(memory)
+        # Not zeroed first, as a bytearray would be.
+        memory = np.empty(size, np.uint8).data
+        self._read_into([memory], size)
+        return memory if spares_copies else bytes(memory)
 
     def _read_statuses(self, count: int) -> list[Any]:
         """Read replies of which most, or all, say OK."""

@@ -85,6 +85,17 @@ def test_a_state_may_be_stepped_in_place(client, affine):
     np.testing.assert_array_equal(client.get_tensor("state"), [7, 7])
 
 
+@pytest.mark.parametrize("size", [0, 3, 100_000])
+def test_a_model_may_write_into_what_it_gets(client, size):
+    client.set_model("net", networks.saved(networks.InPlace()), "TORCH")
+    client.put_tensor("x", np.arange(size))
+
+    client.run_model("net", "x", "y")
+
+    np.testing.assert_array_equal(client.get_tensor("y"), np.arange(1, size + 1))
+    np.testing.assert_array_equal(client.get_tensor("x"), np.arange(size))
+
+
 def test_functions_of_a_script_run_on_tensors_of_the_database(client):
     client.set_script("script", networks.SCRIPT)
     client.put_tensors({"a": X, "b": X[::-1]})
