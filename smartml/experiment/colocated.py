@@ -31,8 +31,9 @@ from smartml.experiment.schedulers.settings import RunSettings
 _SOCKET_PATH = re.compile(r"[a-zA-Z0-9.:,_\-/]*")
 _SETTING = re.compile(r"[a-z][a-z0-9_-]*")
 
-# What SmartSim hands to a module that runs models in the server; the tensor module does not.
-_OF_MODELS = ("threads_per_queue", "inter_op_parallelism", "intra_op_parallelism")
+# What SmartSim tells the module that runs models in the server; here a worker beside it does, and takes this one.
+_THREADS = "intra_op_parallelism"
+_OF_MODELS = ("threads_per_queue", "inter_op_parallelism")
 
 # The CPUs to pin a server to: numbers, or groups of them.
 Pinning = Iterable[int | Iterable[int]]
@@ -53,6 +54,8 @@ class ColocatedDatabase:
     # The server's files stay in `<model>-db/<host>`, and its log is `<model>-db.log`, in the program's folder.
     debug: bool = False
     identifier: str = ""
+    # Of the framework that runs models; None for as many as the CPUs that the server may use.
+    intra_op_threads: int | None = None
     # Redis's settings, by name.
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     # Models and scripts to put into it (db_objects.py).
@@ -119,7 +122,7 @@ class Colocation:
         custom_pinning: the CPUs that the server may use, by default the first `db_cpus`, [] for all; ignored by macOS.
         debug: keep its files in `<model>-db` and its log as `<model>-db.log`, in the program's folder.
         db_identifier: the suffix of the variables that name it (`SSDB_<db_identifier>`).
-        db_args: settings in Redis's terms, `maxmemory="3gb"`.
+        db_args: settings in Redis's terms, `maxmemory="3gb"`; intra_op_parallelism: the threads of what runs models.
         """
         interfaces = (ifname,) if isinstance(ifname, str) else tuple(ifname)
         if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= 65535:
@@ -182,6 +185,7 @@ class Colocation:
             cpus=_cpus(db_cpus, pinning),
             debug=bool(debug),
             identifier=identifier,
+            intra_op_threads=_threads(db_args),
             settings=_settings(db_args),
             objects=to_fields(self.db_objects, self.name),
             name=self.name,
@@ -223,6 +227,13 @@ def _cpus(db_cpus: int, pinning: Pinning | None) -> tuple[int, ...] | None:
     return tuple(sorted(set(flat))) or None
 
 
+def _threads(db_args: Mapping[str, Any]) -> int | None:
+    number = db_args.get(_THREADS)
+    if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
+        raise ArgumentValueError(f"{_THREADS} must be a whole number from 1 on, got {number!r}")
+    return number
+
+
 def _settings(db_args: Mapping[str, Any]) -> dict[str, str]:
     if "limit_app_cpus" in db_args:
         raise UnsupportedError(
@@ -230,8 +241,13 @@ def _settings(db_args: Mapping[str, Any]) -> dict[str, str]:
         )
     settings = {}
     for name, value in db_args.items():
+        if name == _THREADS:
+            continue
         if name in _OF_MODELS:
-            warnings.warn(f"{name} is for models run by the database, which this one does not", stacklevel=4)
+            warnings.warn(
+                f"{name} is for models that a server runs itself; here a worker does, which takes {_THREADS}",
+                stacklevel=4,
+            )
             continue
         if not _SETTING.fullmatch(name) or isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ArgumentTypeError(f"{name}={value!r} is no setting of Redis: give a str or a number")

@@ -59,7 +59,12 @@ def keep(folder: Path, wanted: ColocatedDatabase, expected: int) -> None:
 def _start(wanted: ColocatedDatabase) -> Orchestrator:
     own = Path(f"{wanted.name}-db", socket.gethostname()).absolute() if wanted.debug else None
     database = Orchestrator(
-        own, wanted.port, wanted.interface, unix_socket=wanted.unix_socket, db_identifier=wanted.db_identifier
+        own,
+        wanted.port,
+        wanted.interface,
+        unix_socket=wanted.unix_socket,
+        db_identifier=wanted.db_identifier,
+        intra_op_threads=wanted.intra_op_threads,
     )
     for name, value in wanted.settings.items():
         database.set_db_conf(name, value)

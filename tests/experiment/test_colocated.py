@@ -106,7 +106,10 @@ def test_the_older_name_still_works_and_says_the_new_one():
         model.colocate_db(port=6781)
     assert model.colocated_database.port == 6781
     with pytest.warns(UserWarning, match="threads_per_queue is for models"):
-        model.colocate_db_tcp(threads_per_queue=2)
+        model.colocate_db_tcp(threads_per_queue=2, intra_op_parallelism=3)
+    assert model.colocated_database.intra_op_threads == 3 and not model.colocated_database.settings
+    with pytest.raises(ArgumentValueError, match="intra_op_parallelism"):
+        model.colocate_db_tcp(intra_op_parallelism=0)
 
 
 def test_what_starts_several_programs_cannot_have_one():
