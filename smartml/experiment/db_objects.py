@@ -51,6 +51,10 @@ class Devices:
             raise ArgumentValueError(f"device {device!r} is one GPU: say 'GPU' for {count} of them from {first} on")
         return cls("GPU", Gpus(first, count)) if count > 1 else cls(f"GPU:{first}")
 
+    def __str__(self) -> str:
+        gpus = self.gpus
+        return self.device if gpus is None else f"GPU:{gpus.first} to GPU:{gpus.first + gpus.number - 1}"
+
 
 @dataclass(frozen=True)
 class DBModel:
@@ -61,6 +65,9 @@ class DBModel:
     options: ModelOptions
     model: bytes | None = None
     file: Path | None = None
+
+    def __str__(self) -> str:
+        return f"model {self.name!r}, {self.options.backend} on {self.devices}, from {self.file or 'memory'}"
 
     def put(self, client: Client) -> None:
         """Put it into a database, replacing what is there under its name."""
@@ -86,6 +93,9 @@ class DBScript:
     devices: Devices
     script: str | None = None
     file: Path | None = None
+
+    def __str__(self) -> str:
+        return f"script {self.name!r} on {self.devices}, from {self.file or 'memory'}"
 
     def put(self, client: Client) -> None:
         """Put it into a database, replacing what is there under its name."""

@@ -159,6 +159,7 @@ def _program_lines(model: Model, launcher: str, addresses: Addresses, is_batch: 
         lines += [f"{kind}: {path}" for path in paths]
     lines += [f"Configure: {path}" for path in model.files.to_configure]
     lines.append(f"Key Prefix: {model.query_key_prefixing()}")
+    lines += [f"In Databases: {one}" for one in model.db_objects]
     lines += [f"Starts After: {dependency}" for dependency in model.dependencies]
     changed = {name: value for name, value in asdict(model.policy).items() if value != getattr(Policy(), name)}
     lines += [f"Policy: {name} = {value}" for name, value in changed.items()]

@@ -138,6 +138,16 @@ def test_an_ensemble_has_them_for_all_its_members(exp, model):
     assert [len(member.db_objects) for member in ensemble] == [2] * 3
 
 
+def test_they_are_shown_before_anything_starts(exp, model, model_file):
+    model.add_ml_model("net", "torch", model_path=model_file, device="GPU", devices_per_node=3, first_device=1)
+    model.add_function("f", double)
+
+    assert [line for line in exp.preview(model).splitlines() if line.startswith("In Databases:")] == [
+        f"In Databases: model 'net', TORCH on GPU:1 to GPU:3, from {model_file}",
+        "In Databases: script 'f' on CPU, from memory",
+    ]
+
+
 # With a database on the node
 
 
