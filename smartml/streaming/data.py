@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import json
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from smartml.errors import MessageError
@@ -35,8 +35,8 @@ _ESCAPED_MARK = b"\\u0001"
 _BACKSLASH = ord("\\")
 
 
-def render_binary(samples: Iterable[EncodedSample], position: int | None) -> bytes:
-    """Return a data message of the binary extension."""
+def binary_parts(samples: Iterable[EncodedSample], position: int | None) -> list[Any]:
+    """Return a data message of the binary extension, in parts: bytes and arrays, as they lie in memory."""
     payload: list[bytes] = []
     sizes: list[int] = []
     parts: list[Any] = []
@@ -53,40 +53,43 @@ def render_binary(samples: Iterable[EncodedSample], position: int | None) -> byt
         b", ".join(payload),
     )
     head += b" " * (-len(head) % _ALIGNMENT)
-    return b"".join((_HEAD.pack(MAGIC, len(head)), head, *parts))
+    return [_HEAD.pack(MAGIC, len(head)), head, *parts]
 
 
-def parse_answer(raw: bytes) -> Reply:
-    """Read what a server sent, in JSON or binary; raises MessageError that names message and field."""
-    if raw.startswith(MAGIC):
+def parse_answer(raw: bytes | memoryview) -> Reply:
+    """Read what a server sent, in JSON or binary; raises MessageError that names message and field.
+
+    Long values of a data message are views on `raw`.
+    """
+    if raw[: len(MAGIC)] == MAGIC:
         return _parse_binary(raw)
     lifted = _lifted(raw)
     if lifted is None:
-        return parse_reply(raw)
+        return parse_reply(bytes(raw))
     small, blobs = lifted
     reply = parse_reply(small)
     if isinstance(reply, Data):
         return Data(reply.samples, reply.is_end, reply.position, blobs)
     # Nothing else has long texts of which anything depends, but some are shown.
-    return parse_reply(raw)
+    return parse_reply(bytes(raw))
 
 
-def _lifted(raw: bytes) -> tuple[bytes, list[memoryview]] | None:
+def _lifted(raw: bytes | memoryview) -> tuple[bytes, list[memoryview]] | None:
     """Put a mark in the place of each long text; None where that is of no use, or not possible."""
     if not _has_long_texts(raw):
         return None
-    view = memoryview(raw)
+    view, find = memoryview(raw), _finder(raw)
     # What is left between the long texts.
     parts: list[bytes] = []
     blobs: list[memoryview] = []
     done = begin = short = 0
-    while (begin := raw.find(b'"', begin)) >= 0:
-        end = _end_of_text(raw, begin)
+    while (begin := find(b'"', begin)) >= 0:
+        end = _end_of_text(view, find, begin)
         if end < 0:
             # No JSON: the reader of it says so.
             return None
-        if end - begin > _LONG_TEXT and raw.find(b"\\", begin, end) < 0:
-            parts.append(raw[done:begin])
+        if end - begin > _LONG_TEXT and find(b"\\", begin, end) < 0:
+            parts.append(bytes(view[done:begin]))
             blobs.append(view[begin + 1 : end])
             done = end + 1
         else:
@@ -95,33 +98,43 @@ def _lifted(raw: bytes) -> tuple[bytes, list[memoryview]] | None:
                 # JSON's own reader makes shorter work of them.
                 return None
         begin = end + 1
-    if any(_ESCAPED_MARK in part for part in (*parts, raw[done:])):
+    rest = bytes(view[done:])
+    if any(_ESCAPED_MARK in part for part in (*parts, rest)):
         return None
     marks = [b'"%b%d"' % (_ESCAPED_MARK, number) for number in range(len(blobs))]
-    return b"".join((*itertools.chain.from_iterable(zip(parts, marks, strict=True)), raw[done:])), blobs
+    return b"".join((*itertools.chain.from_iterable(zip(parts, marks, strict=True)), rest)), blobs
 
 
-def _has_long_texts(raw: bytes) -> bool:
+def _finder(raw: bytes | memoryview) -> Callable[..., int]:
+    """Return what finds bytes from one place to another; a view is one on a bytearray, from its beginning."""
+    if isinstance(raw, bytes):
+        return raw.find
+    memory, size = raw.obj, len(raw)
+    assert isinstance(memory, bytearray)
+    return lambda wanted, begin, end=size: memory.find(wanted, begin, min(end, size))
+
+
+def _has_long_texts(raw: bytes | memoryview) -> bool:
     """Look in some places whether they lie within long texts: where no such place is found, there is little to gain."""
     step = max(_LONG_TEXT, len(raw) // _LOOKS)
-    return any(raw.find(b'"', place, place + _LONG_TEXT) < 0 for place in range(0, len(raw) - _LONG_TEXT, step))
+    return any(b'"' not in bytes(raw[place : place + _LONG_TEXT]) for place in range(0, len(raw) - _LONG_TEXT, step))
 
 
-def _end_of_text(raw: bytes, begin: int) -> int:
-    end = raw.find(b'"', begin + 1)
-    while end >= 0 and raw[end - 1] == _BACKSLASH:
-        backslashes = end - begin - 1 - len(raw[begin + 1 : end].rstrip(b"\\"))
+def _end_of_text(view: memoryview, find: Callable[..., int], begin: int) -> int:
+    end = find(b'"', begin + 1)
+    while end >= 0 and view[end - 1] == _BACKSLASH:
+        backslashes = end - begin - 1 - len(bytes(view[begin + 1 : end]).rstrip(b"\\"))
         if backslashes % 2 == 0:
             break
-        end = raw.find(b'"', end + 1)
+        end = find(b'"', end + 1)
     return end
 
 
-def _parse_binary(raw: bytes) -> Data:
+def _parse_binary(raw: bytes | memoryview) -> Data:
     try:
         _, length = _HEAD.unpack_from(raw)
         begin = _HEAD.size + length
-        content = json.loads(raw[_HEAD.size : begin])
+        content = json.loads(bytes(raw[_HEAD.size : begin]))
         sizes = content["sizes"]
         ends = list(itertools.accumulate((size + -size % _ALIGNMENT for size in _checked(sizes)), initial=begin))
         reply = read_reply(content)

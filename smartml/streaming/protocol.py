@@ -328,12 +328,11 @@ def render(message: Request | Reply) -> str:
     return json.dumps(message.to_json())
 
 
-def render_data(samples: Iterable[bytes], position: int | None = None) -> bytes:
-    """Return a data message of samples that are JSON already."""
+def data_parts(samples: Iterable[bytes], position: int | None = None) -> list[bytes]:
+    """Return a data message of samples that are JSON already, in parts: copies of it would cost more than the rest."""
     end = b"]}" if position is None else b'], "position": %d}' % position
-    # Joined at once: messages are large, and every copy of one costs more than all the rest.
     parts = [part for sample in samples for part in (b", ", sample)]
-    return b"".join((b'{"type": "data", "payload": [', *parts[1:], end))
+    return [b'{"type": "data", "payload": [', *parts[1:], end]
 
 
 def parse_request(raw: str | bytes | bytearray) -> Request:

@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from smartml.errors import ArgumentValueError, MessageError, MissingDependencyError, StreamingError
 from smartml.extras import missing
 from smartml.streaming.access import Access
-from smartml.streaming.data import render_binary
+from smartml.streaming.data import binary_parts
 from smartml.streaming.positions import Batch, Extent
 from smartml.streaming.protocol import (
     TERMINATE,
@@ -32,9 +32,9 @@ from smartml.streaming.protocol import (
     Info,
     Reply,
     Request,
+    data_parts,
     parse_request,
     render,
-    render_data,
 )
 from smartml.streaming.session import HeartbeatRule, Patience, Session
 from smartml.streaming.sources import as_source
@@ -44,6 +44,8 @@ try:
     from websockets.asyncio.server import Server, ServerConnection
     from websockets.asyncio.server import serve as listen
     from websockets.exceptions import ConnectionClosed
+
+    from smartml.streaming.outgoing import OutgoingConnection
 except ImportError as error:
     raise MissingDependencyError(missing("websockets", "smartml.streaming", "streaming")) from error
 
@@ -63,10 +65,6 @@ _PING_INTERVAL_S, _PING_TIMEOUT_S = 60.0, 3600.0
 # The kernel of a client's machine answers these, whatever the client does: seconds, seconds, times.
 _KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
 # So long a batch that is not full is held back, from its first sample on.
-# Binary messages go in fragments of this size: of one that does not fit into the socket at once, asyncio would move the
-# rest to the front of its memory for each part that does, at twice the cost of the whole. Others may go whole: EIR's
-# client never saw a fragment.
-_FRAGMENT_BYTES = 128 * 1024
 _LINGER_S = 0.05
 # Of frames that the library reads ahead.
 _QUEUE = 2
@@ -177,6 +175,7 @@ class StreamingServer:
             ping_interval=_PING_INTERVAL_S,
             ping_timeout=_PING_TIMEOUT_S,
             close_timeout=_CLOSE_TIMEOUT_S,
+            create_connection=OutgoingConnection,
         ) as server:
             self.port = _port_of(server)
             self._stock = self._stock_of(self._on_change)
@@ -212,7 +211,7 @@ class StreamingServer:
         return None if refusal is None else connection.respond(*refusal)
 
     async def _handle(self, socket_: ServerConnection) -> None:
-        assert self._stock is not None
+        assert self._stock is not None and isinstance(socket_, OutgoingConnection)
         _keep_alive(socket_)
         connection = _Connection(socket_, self._stock, self.limits, *self._session, self.status)
         self._connections.add(connection)
@@ -245,7 +244,7 @@ class _Connection:
 
     def __init__(
         self,
-        socket_: ServerConnection,
+        socket_: OutgoingConnection,
         stock: Stock,
         limits: Limits,
         rule: HeartbeatRule,
@@ -365,11 +364,8 @@ class _Connection:
                     self._due_at = time.monotonic() + _LINGER_S
                 return
             self._due_at = None
-            content, is_text = self._rendered(batch)
-            if is_text:
-                await self._socket.send(content, text=True)
-            else:
-                await self._socket.send(_fragments(content))
+            parts, is_text = self._rendered(batch)
+            await self._socket.send_parts(parts, is_text=is_text)
             self._position.sent()
             await self._send(session.delivered(time.monotonic()))
             # A client that reads fast lets nobody else have a turn, otherwise.
@@ -382,15 +378,15 @@ class _Connection:
         told = extension.max_message_bytes if extension is not None else None
         return min(told or limits.message_bytes, limits.most_message_bytes)
 
-    def _rendered(self, batch: Batch) -> tuple[bytes, bool]:
-        """Return a message, and whether it is text."""
+    def _rendered(self, batch: Batch) -> tuple[list[Any], bool]:
+        """Return a message in parts, and whether it is text."""
         extension = self._session.extension
         position = batch.position if extension is not None and extension.positions else None
         if not batch.samples:
-            return render_data([b'"%b"' % TERMINATE.encode()], position), True
+            return data_parts([b'"%b"' % TERMINATE.encode()], position), True
         if extension is not None and extension.binary:
-            return render_binary(batch.samples, position), False
-        return render_data([sample.json for sample in batch.samples], position), True
+            return binary_parts(batch.samples, position), False
+        return data_parts([sample.json for sample in batch.samples], position), True
 
     async def _send(self, replies: list[Reply]) -> None:
         for reply in replies:
@@ -407,11 +403,6 @@ class _Connection:
         timer = asyncio.get_running_loop().call_later(wait_s, self._woken.set)
         await self._woken.wait()
         timer.cancel()
-
-
-def _fragments(content: bytes) -> Iterator[memoryview]:
-    view = memoryview(content)
-    return (view[first : first + _FRAGMENT_BYTES] for first in range(0, len(view), _FRAGMENT_BYTES))
 
 
 def serve(

@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip("pybase64", reason="pip install pybase64")
 
 from smartml.errors import MessageError, SampleFormatError
-from smartml.streaming.data import MAGIC, parse_answer, render_binary
-from smartml.streaming.protocol import Data, Feature, Info, render_data
+from smartml.streaming.data import MAGIC, binary_parts, parse_answer
+from smartml.streaming.protocol import Data, Feature, Info, data_parts
 from smartml.streaming.samples import Decoder, Encoder, Sample, derive_info
 
 GENOTYPE = np.zeros((4, 3), bool)
@@ -118,11 +118,11 @@ def test_what_is_missing_is_left_out():
 
 
 def as_json(encoded):
-    return render_data([sample.json for sample in encoded], 9)
+    return b"".join(data_parts([sample.json for sample in encoded], 9))
 
 
 def as_binary(encoded):
-    return render_binary(encoded, 9)
+    return b"".join(binary_parts(encoded, 9))
 
 
 @pytest.mark.parametrize("render", [as_json, as_binary])

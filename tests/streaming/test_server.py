@@ -1,5 +1,7 @@
 """Who may connect, what a server lets clients ask of it, and that no client can slow or swell it."""
 
+import base64
+import json
 import ssl
 import subprocess
 import threading
@@ -25,9 +27,10 @@ from smartml.feeds import DataDownloader
 from smartml.pipeline import IterableSource
 from smartml.streaming import Access, ClientOptions, Feature, Info, Limits, Sample, WebSocketSource, serve
 
-from .by_hand import connect, upgrade
+from .by_hand import PING, PONG, TEXT, connect, upgrade
 
 IMPATIENT = ClientOptions(reconnect_timeout_s=0)
+LARGE = np.arange(40 * 30_000, dtype="float32").reshape(40, 30_000)
 
 
 def status_line(url, *headers):
@@ -83,9 +86,11 @@ def test_tls_is_spoken_where_it_is_asked_for(serving, tmp_path):
         pytest.skip("the program 'openssl' is not installed")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
-    server = serving([1, 2], access=Access(tls=tls))
+    server = serving(list(LARGE), access=Access(tls=tls))
     assert server.url.startswith("wss://")
-    assert len(WebSocketSource(server.url, options=ClientOptions(ca_file=str(tmp_path / "certificate"))).collect()) == 2
+    options = ClientOptions(ca_file=str(tmp_path / "certificate"))
+    found = WebSocketSource(server.url, options=options).collect()
+    assert all(np.array_equal(sample.inputs["samples"], row) for sample, row in zip(found, LARGE, strict=True))
     with pytest.raises(StreamingRefusedError, match="ca_file names the certificate to trust"):
         WebSocketSource(server.url, options=IMPATIENT).collect()
 
@@ -224,6 +229,26 @@ def large():
 
 def memory_of(server):
     return psutil.Process(server._process.pid).memory_info().rss
+
+
+def test_pings_are_answered_between_messages_and_not_within_them(serving):
+    with connect(serving(list(LARGE)).url) as frames:
+        for _ in range(5):
+            frames.send({"type": "getData", "payload": {"batch_size": 8}})
+            # More than the buffers of sockets hold waits to be read, so that answers meet messages half sent.
+            for _ in range(50):
+                frames.send_frame(b"there?", PING)
+        kinds, found = [], []
+        while len(found) < 40 or kinds.count(PONG) < 250:
+            kind, payload = frames.receive_frame()
+            kinds.append(kind)
+            if kind == PONG:
+                assert payload == b"there?"
+            else:
+                found += json.loads(payload)["payload"]
+        for sample, row in zip(found, LARGE, strict=True):
+            assert base64.b64decode(sample["inputs"]["samples"]) == row.tobytes()
+    assert kinds.count(TEXT) == 5
 
 
 def test_clients_that_do_not_read_slow_nobody_and_take_no_memory(server_process):
