@@ -54,6 +54,8 @@ from smartml.streaming.samples import Decoder, Sample
 try:
     from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
     from websockets.sync.client import ClientConnection, connect
+
+    from smartml.streaming.incoming import IncomingConnection
 except ImportError as error:
     raise MissingDependencyError(missing("websockets", "smartml.streaming", "streaming")) from error
 
@@ -102,6 +104,10 @@ class _LargeReads(ClientConnection):
 
     recv_bufsize = 1 << 20
 
+    def receive(self, timeout_s: float) -> bytes:
+        """Return the next message."""
+        return self.recv(timeout_s, decode=False)
+
 
 class StreamingClient:
     """One connection to a streaming server, with the handshake made.
@@ -125,7 +131,7 @@ class StreamingClient:
             self.close()
             raise
 
-    def _connect(self, url: str) -> ClientConnection:
+    def _connect(self, url: str) -> IncomingConnection | _LargeReads:
         options = self.options
         headers = {} if options.token is None else {"Authorization": f"Bearer {options.token}"}
         context = None
@@ -144,10 +150,13 @@ class StreamingClient:
                 ping_timeout=max(3 * _PING_INTERVAL_S, options.timeout_s),
                 close_timeout=_CLOSE_TIMEOUT_S,
                 max_size=options.max_message_bytes,
-                create_connection=_LargeReads,
+                # What is compressed or encrypted has to go through the library.
+                create_connection=_LargeReads if options.compression or context else IncomingConnection,
             )
             # The library means to give the connection itself here only, from some release on.
-            return self._open.enter_context(opened)
+            connection = self._open.enter_context(opened)
+            assert isinstance(connection, IncomingConnection | _LargeReads)
+            return connection
 
     @contextlib.contextmanager
     def _errors(self, what: str) -> Iterator[None]:
@@ -278,7 +287,7 @@ class StreamingClient:
     def receive(self, timeout_s: float) -> Reply:
         """Return the next message, whatever it is."""
         with self._errors(f"nothing came from {self.name}"):
-            raw = self._socket.recv(timeout=max(0.0, timeout_s), decode=False)
+            raw = self._socket.receive(max(0.0, timeout_s))
         try:
             return parse_answer(raw)
         except MessageError as error:

@@ -336,8 +336,11 @@ class Decoder:
         self._targets = {name: (feature, f"target {name!r}") for name, feature in info.outputs.items()}
 
     def decode(self, data: Data) -> list[Sample]:
-        """Return the samples of a message. Arrays are their own, and can be written to."""
-        read = _Reader(data.blobs, data.is_binary)
+        """Return the samples of a message. Arrays can be written to; those in memory that cannot are copied."""
+        try:
+            read = _Reader(data.blobs, data.is_binary)
+        except TensorFormatError as error:
+            raise SampleFormatError(f"a message with samples: {error}") from error
         return [self._sample(raw, read) for raw in data.samples]
 
     def _sample(self, raw: Any, read: _Reader) -> Sample:
@@ -360,7 +363,7 @@ class Decoder:
                     value = value.get(name)
                 if value is not None:
                     labels[name] = read(feature, what, value)
-        except (SampleFormatError, TensorFormatError) as error:
+        except SampleFormatError as error:
             raise SampleFormatError(f"sample {sample_id!r:.80}: {error}") from error
         return Sample(inputs, labels, sample_id)
 
@@ -369,7 +372,8 @@ class _Reader:
     """Reads the values of one message."""
 
     def __init__(self, blobs: Sequence[Any], is_binary: bool) -> None:
-        self._blobs, self._is_binary = blobs, is_binary
+        names = [b"%d" % number for number in range(len(blobs))] if is_binary else []
+        self._blobs, self._is_binary = tensors.decode_all(blobs, names) if is_binary else blobs, is_binary
         # Where texts were left out of JSON, marks cannot be anything else; in the binary extension, texts may be.
         self._is_lifted = bool(blobs) and not is_binary
 
@@ -399,7 +403,7 @@ class _Reader:
             except (ValueError, IndexError):
                 raise SampleFormatError(f"{what} is in no blob of its message: {value!r:.80}") from None
             if self._is_binary:
-                return tensors.decode(found, what).copy()
+                return found if found.flags.writeable else found.copy()
             value = found
         try:
             return pybase64.b64decode_as_bytearray(value, validate=True)
