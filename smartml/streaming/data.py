@@ -30,6 +30,7 @@ _ALIGNMENT = 8
 _LONG_TEXT = 1024
 _MANY_SHORT_TEXTS = 50
 _LOOKS = 16
+_GOLDEN_RATIO = 0.6180339887498949
 # The mark of `samples.py` in JSON, where control characters are always escaped.
 _ESCAPED_MARK = b"\\u0001"
 _BACKSLASH = ord("\\")
@@ -63,13 +64,10 @@ def parse_answer(raw: bytes | memoryview) -> Reply:
     """
     if raw[: len(MAGIC)] == MAGIC:
         return _parse_binary(raw)
-    lifted = _lifted(raw)
-    if lifted is None:
-        return parse_reply(bytes(raw))
-    small, blobs = lifted
+    small, blobs = _lifted(raw) or (bytes(raw), [])
     reply = parse_reply(small)
     if isinstance(reply, Data):
-        return Data(reply.samples, reply.is_end, reply.position, blobs)
+        return Data(reply.samples, reply.is_end, reply.position, blobs, size=len(raw))
     # Nothing else has long texts of which anything depends, but some are shown.
     return parse_reply(bytes(raw))
 
@@ -115,9 +113,13 @@ def _finder(raw: bytes | memoryview) -> Callable[..., int]:
 
 
 def _has_long_texts(raw: bytes | memoryview) -> bool:
-    """Look in some places whether they lie within long texts: where no such place is found, there is little to gain."""
-    step = max(_LONG_TEXT, len(raw) // _LOOKS)
-    return any(b'"' not in bytes(raw[place : place + _LONG_TEXT]) for place in range(0, len(raw) - _LONG_TEXT, step))
+    """Look in some places whether they lie within long texts: where no such place is found, there is little to gain.
+
+    The places follow no measure that samples could have, all of which would lie between two of them.
+    """
+    most = len(raw) - _LONG_TEXT
+    places = (int(most * (look * _GOLDEN_RATIO % 1)) for look in range(1, _LOOKS + 1))
+    return most > 0 and any(b'"' not in bytes(raw[place : place + _LONG_TEXT]) for place in places)
 
 
 def _end_of_text(view: memoryview, find: Callable[..., int], begin: int) -> int:
@@ -148,7 +150,7 @@ def _parse_binary(raw: bytes | memoryview) -> Data:
         raise MessageError(f"a message of the binary extension holds data, not {type(reply).__name__}")
     view = memoryview(raw)
     blobs = [view[first : first + size] for first, size in zip(ends, sizes, strict=False)]
-    return Data(reply.samples, reply.is_end, reply.position, blobs, is_binary=True)
+    return Data(reply.samples, reply.is_end, reply.position, blobs, is_binary=True, size=len(raw))
 
 
 def _checked(sizes: Sequence[Any]) -> Sequence[int]:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from websockets.sync.client import ClientConnection
 
 # Read at once while it is not known how much belongs together.
-_AHEAD_BYTES = 64 * 1024
+_AHEAD_BYTES = 16 * 1024
 # Messages that wait to be read; when there are more, the socket is not read.
 _MOST_WAITING = 16
 # Memory that is used again, for so many messages whose arrays may stay in it, and so many that are copied from. New

@@ -259,6 +259,8 @@ class Data:
     blobs: Sequence[Any] = field(default=(), repr=False)
     # Whether blobs are tensors, rather than texts.
     is_binary: bool = False
+    # Bytes of the message as it came; 0 where that is not known.
+    size: int = field(default=0, compare=False)
 
     def to_json(self) -> _Json:
         samples = [*self.samples, TERMINATE] if self.is_end else list(self.samples)

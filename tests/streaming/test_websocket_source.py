@@ -426,6 +426,40 @@ def test_servers_end_and_answer_in_many_ways(give):
     assert read(Behaviour(give=give)) == ALL
 
 
+def asked_for(extension, give=Behaviour.give, **arguments):
+    """Read 1,000 samples in batches of 6; return the numbers that were asked for."""
+
+    def greet(frames, message):
+        frames.send({"type": "handshake", "version": "1.0", **extension})
+
+    behaviour = Behaviour(1000, greet=greet, give=give)
+    assert read(behaviour, **arguments) == [f"n{number}" for number in range(1000)]
+    return [message["payload"]["batch_size"] for message in behaviour.asked if message["type"] == "getData"]
+
+
+def give_half(self, frames, size):
+    frames.send(data(*(self.next_samples(size // 2) or ["terminate"])))
+
+
+def test_a_server_of_ours_that_is_faster_is_asked_for_more_at_once():
+    sizes = asked_for({"smartml": {"stream": "a"}})
+    assert sizes[:4] == [6, 6, 6, 12]
+    assert max(sizes) == 96
+
+
+@pytest.mark.parametrize(
+    ("extension", "arguments"),
+    [
+        pytest.param({}, {}, id="a server of another kind"),
+        pytest.param({"smartml": {"stream": "a", "shared": True}}, {"shared": True}, id="others want samples, too"),
+        pytest.param({"smartml": {"stream": "a"}}, {"give": give_half}, id="the server is the slower side"),
+        pytest.param({"smartml": {"stream": "a"}}, {"prefetch": 0}, id="nothing is asked ahead"),
+    ],
+)
+def test_otherwise_only_what_was_wanted_is_asked_for(extension, arguments):
+    assert set(asked_for(extension, **arguments)) == {6}
+
+
 def confirm_once(frames):
     frames.send({"type": "resetConfirmation", "payload": {"message": "done"}})
 
