@@ -19,7 +19,8 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -171,6 +172,9 @@ class Encoder:
 
     def __init__(self, info: Info) -> None:
         self.info = info
+        # By name, what stands before a value, what writes it, and what errors call it.
+        self._inputs = {name: _Slot.of(name, feature, "input") for name, feature in info.inputs.items()}
+        self._targets = {name: _Slot.of(name, feature, "target") for name, feature in info.outputs.items()}
 
     def encode(self, sample: Sample) -> EncodedSample:
         """Return the sample ready for the wire. Arrays are copied: the source may go on with its own."""
@@ -181,28 +185,39 @@ class Encoder:
             raise SampleFormatError(f"sample {sample_id!r}: {error}") from error
 
     def _encode(self, sample: Sample, sample_id: str) -> EncodedSample:
-        writer = _Writer()
-        inputs = {name: value for name, value in sample.inputs.items() if value is not None}
-        targets = {name: value for name, value in sample.target_labels.items() if value is not None}
-        for name, value in targets.items():
-            feature = _known(self.info.outputs, name, "target")
-            if feature.type == "sequence" and name not in self.info.inputs:
-                inputs.setdefault(name, value)
-        writer.text('{"inputs": {')
-        for number, (name, value) in enumerate(inputs.items()):
-            is_own = name in self.info.inputs or name not in targets
-            feature = _known(self.info.inputs if is_own else self.info.outputs, name, "input")
-            writer.text((", " if number else "") + json.dumps(name) + ": ")
-            _write(writer, feature, value, name, f"input {name!r}")
+        writer = _Writer('{"inputs": {')
+        targets: Mapping[str, Any] = sample.target_labels
+        if targets:
+            targets = {name: value for name, value in targets.items() if value is not None}
+        separator = ""
+        for slot, value in self._input_values(sample.inputs, targets):
+            writer.text(f"{separator}{slot.key}: ")
+            slot.write(writer, slot.feature, value, slot.name, slot.what)
+            separator = ", "
         writer.text('}, "target_labels": {')
-        for number, (name, value) in enumerate(targets.items()):
-            feature, key = self.info.outputs[name], json.dumps(name)
-            is_nested = feature.type in _NESTED_TYPES
-            writer.text((", " if number else "") + key + (f": {{{key}: " if is_nested else ": "))
-            _write(writer, feature, value, name, f"target {name!r}")
-            writer.text("}" if is_nested else "")
-        writer.text(f'}}, "sample_id": {json.dumps(sample_id)}}}')
+        separator = ""
+        for name, value in targets.items():
+            slot = self._targets[name]
+            writer.text(f"{separator}{slot.key}: {{{slot.key}: " if slot.is_nested else f"{separator}{slot.key}: ")
+            slot.write(writer, slot.feature, value, name, slot.what)
+            separator = "}, " if slot.is_nested else ", "
+        end = "}}" if separator == "}, " else "}"
+        writer.text(f'{end}, "sample_id": {encode_basestring_ascii(sample_id)}}}')
         return EncodedSample(sample_id, *writer.finished())
+
+    def _input_values(self, inputs: Mapping[str, Any], targets: Mapping[str, Any]) -> Iterator[tuple[_Slot, Any]]:
+        """Give what stands among the inputs: targets of type sequence do, too."""
+        for name, value in inputs.items():
+            if value is None:
+                continue
+            slot = self._inputs.get(name)
+            if slot is None:
+                slot = _known(self._targets if name in targets else self._inputs, name, "input")
+            yield slot, value
+        for name, value in targets.items():
+            slot = _known(self._targets, name, "target")
+            if slot.feature.type == "sequence" and name not in self._inputs and inputs.get(name) is None:
+                yield slot, value
 
 
 def checked_id(sample_id: Any) -> str:
@@ -216,50 +231,69 @@ def checked_id(sample_id: Any) -> str:
     return name
 
 
-def _known(features: Mapping[str, Feature], name: str, side: str) -> Feature:
+def _known(slots: Mapping[str, _Slot], name: str, side: str) -> _Slot:
     try:
-        return features[name]
+        return slots[name]
     except KeyError:
-        known = ", ".join(map(repr, features)) or "none"
+        known = ", ".join(map(repr, slots)) or "none"
         raise SampleFormatError(f"the stream announces no {side} {name!r}; announced are {known}") from None
 
 
 class _Writer:
     """Collects JSON, in pieces between blobs."""
 
-    def __init__(self) -> None:
+    def __init__(self, beginning: str) -> None:
         self._pieces: list[bytes] = []
         self._blobs: list[NDArray[Any]] = []
-        self._running: list[str] = []
+        self._running = beginning
 
     def text(self, part: str) -> None:
-        self._running.append(part)
+        self._running += part
 
     def blob(self, array: NDArray[Any]) -> None:
-        self._end_piece()
+        self._pieces.append(self._running.encode())
+        self._running = ""
         self._blobs.append(array)
 
-    def _end_piece(self) -> None:
-        self._pieces.append("".join(self._running).encode())
-        self._running = []
-
     def finished(self) -> tuple[list[bytes], list[NDArray[Any]]]:
-        self._end_piece()
+        self._pieces.append(self._running.encode())
         return self._pieces, self._blobs
 
 
-def _write(writer: _Writer, feature: Feature, value: Any, name: str, what: str) -> None:
-    if feature.type in _BINARY_TYPES:
-        writer.blob(_to_blob(feature, value, what))
-    elif feature.type == "sequence":
-        if not isinstance(value, str):
-            raise SampleFormatError(f"{what} is announced as sequence: a text, not {type(value).__name__}")
-        writer.text(json.dumps(value))
-    else:
-        columns = _columns(value, name, what)
-        if feature.type == "survival":
-            columns = _survival(columns, what)
-        writer.text(json.dumps(columns))
+def _write_blob(writer: _Writer, feature: Feature, value: Any, name: str, what: str) -> None:
+    writer.blob(_to_blob(feature, value, what))
+
+
+def _write_text(writer: _Writer, feature: Feature, value: Any, name: str, what: str) -> None:
+    if not isinstance(value, str):
+        raise SampleFormatError(f"{what} is announced as sequence: a text, not {type(value).__name__}")
+    writer.text(encode_basestring_ascii(value))
+
+
+def _write_columns(writer: _Writer, feature: Feature, value: Any, name: str, what: str) -> None:
+    columns = _columns(value, name, what)
+    if feature.type == "survival":
+        columns = _survival(columns, what)
+    writer.text(json.dumps(columns))
+
+
+class _Slot(NamedTuple):
+    """Where values of one feature stand in a sample."""
+
+    name: str
+    feature: Feature
+    what: str
+    # The name in JSON.
+    key: str
+    is_nested: bool
+    write: Callable[[_Writer, Feature, Any, str, str], None]
+
+    @classmethod
+    def of(cls, name: str, feature: Feature, side: str) -> _Slot:
+        write = _write_text if feature.type == "sequence" else _write_columns
+        if feature.type in _BINARY_TYPES:
+            write = _write_blob
+        return cls(name, feature, f"{side} {name!r}", json.dumps(name), feature.type in _NESTED_TYPES, write)
 
 
 def _to_blob(feature: Feature, value: Any, what: str) -> NDArray[Any]:

@@ -109,6 +109,15 @@ def test_a_sequence_target_stands_among_the_inputs_too():
     assert alone == {"inputs": {"text": "out"}, "target_labels": {"text": {"text": "out"}}, "sample_id": "a"}
 
 
+@pytest.mark.parametrize("number", [1, 13, 16, 32, 64])
+def test_long_texts_are_found_though_samples_lie_at_equal_distances(number):
+    info = Info({"x": Feature("array", (3000,))}, {})
+    encoded = [Encoder(info).encode(Sample({"x": np.arange(3000) + n}, {}, "s")) for n in range(number)]
+    data = parse_answer(as_json(encoded))
+    assert len(data.blobs) == number
+    assert [sample.inputs["x"][0] for sample in Decoder(info).decode(data)] == list(range(number))
+
+
 def test_what_is_missing_is_left_out():
     assert on_wire(Sample({"note": "x", "raw": None}, {"dose": None}, "a")) == {
         "inputs": {"note": "x"},
