@@ -272,10 +272,14 @@ class StreamingClient:
 
     def decode(self, data: Data) -> list[Sample]:
         """Return the samples of a message."""
+        return list(self.each(data))
+
+    def each(self, data: Data) -> Iterator[Sample]:
+        """Give the samples of a message one by one."""
         if self._decoder is None:
             self.info()
         assert self._decoder is not None
-        return self._decoder.decode(data)
+        return self._decoder.each(data)
 
     # Messages
 

@@ -26,6 +26,7 @@ from smartml.streaming.samples import EncodedSample
 MAGIC = b"SMB1"
 _HEAD = struct.Struct("<4sI")
 _ALIGNMENT = 8
+_PADDING = [bytes(number) for number in range(_ALIGNMENT)]
 # Texts longer than this are not copied out of JSON, unless so many times as many are shorter.
 _LONG_TEXT = 1024
 _MANY_SHORT_TEXTS = 50
@@ -43,10 +44,9 @@ def binary_parts(samples: Iterable[EncodedSample], position: int | None) -> list
     parts: list[Any] = []
     for sample in samples:
         payload.append(sample.marked(len(sizes)))
-        for array, end in sample.tensors:
-            size = array.nbytes + len(end)
+        for array, end, size in sample.tensors:
             sizes.append(size)
-            parts += (array, end + bytes(-size % _ALIGNMENT))
+            parts += (array, end + _PADDING[-size % _ALIGNMENT])
     told = b"" if position is None else b', "position": %d' % position
     head = b'{"type": "data", "sizes": %b%b, "payload": [%b]}' % (
         json.dumps(sizes).encode(),

@@ -65,8 +65,9 @@ class Window:
         self.error: BaseException | None = None
         self._open_source, self._encode, self._extent, self._on_change = open_source, encode, extent, on_change
         self._start = start
-        # By position: the sample, and the bytes of all that came before it.
-        self._held: dict[int, tuple[EncodedSample, int]] = {}
+        # By position: the samples, and the bytes of all that came before each.
+        self._held: dict[int, EncodedSample] = {}
+        self._before: dict[int, int] = {}
         self._bytes = 0
         # Where the fastest client stands, and how far somebody wants to read.
         self._fastest = self._demand = start
@@ -80,7 +81,7 @@ class Window:
 
     def __getitem__(self, position: int) -> EncodedSample:
         """Return a sample that is held. Called under the lock."""
-        return self._held[position][0]
+        return self._held[position]
 
     @property
     def held_bytes(self) -> int:
@@ -89,7 +90,7 @@ class Window:
             return self._bytes - self._bytes_before(self.first)
 
     def _bytes_before(self, position: int) -> int:
-        return self._held[position][1] if position in self._held else self._bytes
+        return self._before.get(position, self._bytes)
 
     def ask(self, position: int, demand: int, notify_at: int | None) -> None:
         """Note that a client stands at a position and wants samples up to another. Called under the lock."""
@@ -102,7 +103,7 @@ class Window:
 
     def _trim(self) -> None:
         while self.first < self._fastest and self._bytes - self._bytes_before(self.first) > self._extent.window_bytes:
-            del self._held[self.first]
+            del self._held[self.first], self._before[self.first]
             self.first += 1
 
     def check(self) -> None:
@@ -160,7 +161,7 @@ class Window:
     def _take_up(self, sample: EncodedSample) -> bool:
         """Hold a sample, and wait until the next is wanted; tell whether it is."""
         with self.lock:
-            self._held[self.end] = (sample, self._bytes)
+            self._held[self.end], self._before[self.end] = sample, self._bytes
             self._bytes += sample.size
             self.end += 1
             if self._bytes > self._extent.window_bytes:

@@ -115,16 +115,17 @@ def _check_array(array: NDArray[Any], feature: Feature, what: str) -> None:
 class EncodedSample:
     """A sample that is ready for the wire: JSON in pieces, and between each two of them a blob.
 
-    What it takes to send it is computed once, however many clients get it.
+    What it takes to send it is computed once, however many clients get it. Many are held: it has no lists, through
+    which Python's garbage collector would look again and again.
     """
 
     __slots__ = ("_blobs", "_json", "_pieces", "_tensors", "sample_id", "size", "wire_bytes")
 
     def __init__(self, sample_id: str, pieces: Sequence[bytes], blobs: Sequence[NDArray[Any]]) -> None:
         self.sample_id = sample_id
-        self._pieces, self._blobs = pieces, blobs
-        self._json: bytes | None = None
-        self._tensors: list[tuple[NDArray[Any], bytes]] | None = None
+        self._pieces, self._blobs = tuple(pieces), tuple(blobs)
+        self._json: bytes | None = None if blobs else pieces[0]
+        self._tensors: tuple[tuple[NDArray[Any], bytes, int], ...] | None = None if blobs else ()
         text_bytes = sum(map(len, pieces))
         blob_bytes = sum([blob.nbytes for blob in blobs])
         # About the bytes that it takes in a message of JSON, the longer kind: base64 makes four bytes of three.
@@ -136,12 +137,9 @@ class EncodedSample:
     def json(self) -> bytes:
         """The sample as it stands in the payload of a data message."""
         if self._json is None:
-            if not self._blobs:
-                self._json = self._pieces[0]
-            else:
-                texts = [b'"' + pybase64.b64encode(_wire_bytes(blob)) + b'"' for blob in self._blobs]
-                self._json = b"".join(part for pair in zip(self._pieces, texts, strict=False) for part in pair)
-                self._json += self._pieces[-1]
+            texts = [b'"' + pybase64.b64encode(_wire_bytes(blob)) + b'"' for blob in self._blobs]
+            parts = [part for pair in zip(self._pieces, texts, strict=False) for part in pair]
+            self._json = b"".join((*parts, self._pieces[-1]))
         return self._json
 
     def marked(self, first: int) -> bytes:
@@ -154,10 +152,11 @@ class EncodedSample:
         return b"".join(parts)
 
     @property
-    def tensors(self) -> list[tuple[NDArray[Any], bytes]]:
-        """The blobs as values of `smartml.tensors`: payload and description."""
+    def tensors(self) -> tuple[tuple[NDArray[Any], bytes, int], ...]:
+        """The blobs as values of `smartml.tensors`: payload, description, and the size of both."""
         if self._tensors is None:
-            self._tensors = tensors.encode_all(self._blobs)
+            values = map(tensors.encode, self._blobs)
+            self._tensors = tuple([(array, end, array.nbytes + len(end)) for array, end in values])
         return self._tensors
 
 
@@ -205,23 +204,25 @@ class Encoder:
         writer.text(f'{end}, "sample_id": {encode_basestring_ascii(sample_id)}}}')
         return EncodedSample(sample_id, *writer.finished())
 
-    def _input_values(self, inputs: Mapping[str, Any], targets: Mapping[str, Any]) -> Iterator[tuple[_Slot, Any]]:
-        """Give what stands among the inputs: targets of type sequence do, too."""
-        for name, value in inputs.items():
-            if value is None:
-                continue
-            slot = self._inputs.get(name)
-            if slot is None:
-                slot = _known(self._targets if name in targets else self._inputs, name, "input")
-            yield slot, value
+    def _input_values(self, inputs: Mapping[str, Any], targets: Mapping[str, Any]) -> list[tuple[_Slot, Any]]:
+        """Return what stands among the inputs: targets of type sequence do, too."""
+        own = self._inputs
+        values = [
+            (own[name] if name in own else _known(self._targets if name in targets else own, name, "input"), value)
+            for name, value in inputs.items()
+            if value is not None
+        ]
         for name, value in targets.items():
             slot = _known(self._targets, name, "target")
-            if slot.feature.type == "sequence" and name not in self._inputs and inputs.get(name) is None:
-                yield slot, value
+            if slot.feature.type == "sequence" and name not in own and inputs.get(name) is None:
+                values.append((slot, value))
+        return values
 
 
 def checked_id(sample_id: Any) -> str:
     """Return a name for a sample that clients can make a file name of; raises SampleFormatError."""
+    if isinstance(sample_id, str) and sample_id.isalnum() and len(sample_id) <= _LONGEST_ID:
+        return sample_id
     name = str(sample_id) if isinstance(sample_id, int) and not isinstance(sample_id, bool) else sample_id
     if not isinstance(name, str) or not name or len(name) > _LONGEST_ID:
         raise SampleFormatError(f"a sample_id is a text of 1 to {_LONGEST_ID} characters, not {sample_id!r:.80}")
@@ -371,11 +372,18 @@ class Decoder:
 
     def decode(self, data: Data) -> list[Sample]:
         """Return the samples of a message. Arrays can be written to; those in memory that cannot are copied."""
+        return list(self.each(data))
+
+    def each(self, data: Data) -> Iterator[Sample]:
+        """Give the samples of a message one by one.
+
+        All at once would live so long that Python's garbage collector looks after them, at twice the cost.
+        """
         try:
             read = _Reader(data.blobs, data.is_binary)
         except TensorFormatError as error:
             raise SampleFormatError(f"a message with samples: {error}") from error
-        return [self._sample(raw, read) for raw in data.samples]
+        return (self._sample(raw, read) for raw in data.samples)
 
     def _sample(self, raw: Any, read: _Reader) -> Sample:
         if not isinstance(raw, dict) or not isinstance(raw.get("inputs"), dict) or "sample_id" not in raw:

@@ -444,7 +444,7 @@ def give_half(self, frames, size):
 def test_a_server_of_ours_that_is_faster_is_asked_for_more_at_once():
     sizes = asked_for({"smartml": {"stream": "a"}})
     assert sizes[:4] == [6, 6, 6, 12]
-    assert max(sizes) == 96
+    assert max(sizes) == 48
 
 
 @pytest.mark.parametrize(
