@@ -368,8 +368,9 @@ class _Connection:
             await self._socket.send_parts(parts, is_text=is_text)
             self._position.sent()
             await self._send(session.delivered(time.monotonic()))
-            # A client that reads fast lets nobody else have a turn, otherwise.
-            await asyncio.sleep(0)
+            if session.wanted is not None:
+                # A client that reads fast lets nobody else have a turn, otherwise.
+                await asyncio.sleep(0)
         self._due_at = None
 
     @property
