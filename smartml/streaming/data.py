@@ -108,7 +108,9 @@ def _finder(raw: bytes | memoryview) -> Callable[..., int]:
     if isinstance(raw, bytes):
         return raw.find
     memory, size = raw.obj, len(raw)
-    assert isinstance(memory, bytearray)
+    if not isinstance(memory, bytearray):
+        # Others are searched byte by byte.
+        return bytes(raw).find
     return lambda wanted, begin, end=size: memory.find(wanted, begin, min(end, size))
 
 

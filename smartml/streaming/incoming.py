@@ -8,12 +8,14 @@ the opening, control frames, the end, messages in fragments, and whatever offend
 from __future__ import annotations
 
 import contextlib
+import mmap
 import queue
 import socket
 import struct
 import threading
 import time
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 from websockets.sync.client import ClientConnection
 
@@ -24,10 +26,13 @@ _MOST_WAITING = 16
 # Memory that is used again, for so many messages whose arrays may stay in it, and so many that are copied from. New
 # memory costs more than all else that is done with a message.
 _LENT, _COPIED_FROM = 6, 3
+# Memory of large messages with tensors comes in pages of this size, where the system has such: touching one for the
+# first time costs a tenth of touching as many small ones.
+_PAGE_BYTES = 2 << 20
 _END_OF_HTTP = b"\r\n\r\n"
 # From the protocol's standard (RFC 6455, section 5.2).
 _FIN, _OPCODE, _CONTROL = 0x80, 0x0F, 0x08
-_WHOLE_MESSAGES = (0x81, 0x82)
+_WHOLE_TEXT, _WHOLE_BINARY = 0x81, 0x82
 _LENGTH_16_BITS, _LENGTH_64_BITS = 126, 127
 
 
@@ -73,7 +78,8 @@ class _MessageSocket:
         self._is_open = self._is_fragmented = self._is_closed = False
         # Bytes of a frame that are still to be given to the library.
         self._passing = 0
-        self._lent, self._copied_from = _Spare(_LENT), _Spare(_COPIED_FROM)
+        self._texts = _Spare(_COPIED_FROM, bytearray)
+        self._lent, self._copied_from = _Spare(_LENT, _pages), _Spare(_COPIED_FROM, _pages)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._socket, name)
@@ -141,7 +147,7 @@ class _MessageSocket:
         return answer
 
     def _is_message(self, frame: _Frame) -> bool:
-        is_whole = frame.first in _WHOLE_MESSAGES and not self._is_fragmented
+        is_whole = frame.first in (_WHOLE_TEXT, _WHOLE_BINARY) and not self._is_fragmented
         return is_whole and frame.end - frame.begin <= self._max_message_bytes
 
     def _pass(self, frame: _Frame) -> None:
@@ -159,7 +165,10 @@ class _MessageSocket:
             self.messages.put(self._ahead[frame.begin : frame.end])
             self._ahead = self._ahead[frame.end :]
             return
-        memory, is_lent = self._memory(frame.end - frame.begin)
+        size = frame.end - frame.begin
+        memory, is_lent = self._memory(size) if frame.first == _WHOLE_BINARY else (self._texts.take(size), False)
+        if memory is None:
+            memory = memoryview(bytearray(size))
         at = len(self._ahead) - frame.begin
         memory[:at] = self._ahead[frame.begin :]
         self._ahead = b""
@@ -171,44 +180,60 @@ class _MessageSocket:
             at += count
         self.messages.put(memory if is_lent else memory.toreadonly())
 
-    def _memory(self, size: int) -> tuple[memoryview, bool]:
-        """Return memory for a message, and whether its arrays may stay there."""
+    def _memory(self, size: int) -> tuple[memoryview | None, bool]:
+        """Return memory for a message with tensors, and whether they may stay there; None if all is in use."""
         lent = self._lent.take(size)
         if lent is not None:
             return lent, True
         # The caller keeps so much that what it keeps should be no more than it is.
-        return self._copied_from.take(size) or memoryview(bytearray(size)), False
+        return self._copied_from.take(size), False
+
+
+_Memory: TypeAlias = "bytearray | mmap.mmap"
 
 
 class _Spare:
     """Memory for some messages, each for one after the other. It is free when nothing looks at it any more."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._memories: list[bytearray] = []
+    def __init__(self, most: int, new: Callable[[int], _Memory]) -> None:
+        self._most, self._new = most, new
+        self._memories: list[_Memory] = []
 
     def take(self, size: int) -> memoryview | None:
         """Return memory of this size; None if all is in use."""
         free = [memory for memory in self._memories if _is_free(memory)]
         for memory in free:
-            if size <= len(memory) <= 4 * size:
+            if size <= len(memory) <= max(4 * size, _PAGE_BYTES):
                 return memoryview(memory)[:size]
         if len(self._memories) == self._most:
             if not free:
                 return None
             self._memories = [memory for memory in self._memories if memory is not free[0]]
         # Messages are seldom of exactly one size.
-        self._memories.append(bytearray(size + size // 8))
+        self._memories.append(self._new(size + size // 8))
         return memoryview(self._memories[-1])[:size]
 
 
-def _is_free(memory: bytearray) -> bool:
+def _pages(size: int) -> _Memory:
+    if size < _PAGE_BYTES // 2 or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return bytearray(size)
+    pages = mmap.mmap(-1, size + -size % _PAGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    # Systems may be built without.
+    with contextlib.suppress(OSError):
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    return pages
+
+
+def _is_free(memory: _Memory) -> bool:
     """Tell whether there is no view on it: as long as there is one, Python lets nobody change its size."""
     try:
-        memory.append(0)
+        if isinstance(memory, bytearray):
+            memory.append(0)
+            memory.pop()
+        else:
+            memory.resize(len(memory))
     except BufferError:
         return False
-    memory.pop()
     return True
 
 

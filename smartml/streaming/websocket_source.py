@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 # Of a server of ours that is faster than its client, so many batches come in one message, up to about so many bytes.
 # What a message costs both sides, it costs once.
-_MOST_BATCHES, _MOST_BYTES = 8, 1 << 20
+_MOST_BATCHES, _MOST_BYTES = 8, 1 << 22
 # So many errors in a row are no passing trouble.
 _MOST_ERRORS = 5
 
@@ -55,7 +55,7 @@ class WebSocketSource(Composable):
 
     Items are `Sample`s. A pass begins with the server's first sample (`from_start`), or where the server goes on for a
     new connection; it ends when the stream does. `prefetch` batches are on their way while one is used. smartml's own
-    server, as long as it is the faster side, is asked for several batches in a message, up to 8 or about 1 MB. When
+    server, as long as it is the faster side, is asked for several batches in a message, up to 8 or about 4 MB. When
     the connection is lost, the pass goes on behind the last sample that came, where the server tells positions, as
     smartml's does; with another server, samples may come twice or not at all, which is logged.
 
