@@ -11,8 +11,8 @@ servers have the same samples: arrays of 3 x 64 x 64 float32, or texts of about 
 
 Clients: `plain` is one question at a time with the library websockets, json and base64, as EIR's; `smartml` is
 WebSocketSource. In each of several rounds all cases run in turn, and a case's rate is divided by FastAPI's with the
-same client; the table shows medians. The microseconds of CPU that server and client take per sample hold on a busy
-machine, too.
+same client; the table shows medians. The microseconds of CPU that server and client take per sample, and FastAPI's with
+the plain client divided by those of both, hold on a busy machine, too; best where all share one core: `taskset -c 1`.
 """
 
 import argparse
@@ -191,6 +191,11 @@ class Measured(NamedTuple):
     server_us: float
     client_us: float
 
+    @property
+    def cpu_us(self) -> float:
+        """Of both sides."""
+        return self.server_us + self.client_us
+
 
 def measure(case: Case, kind: str, seconds: float) -> Measured:
     """Run one case."""
@@ -233,7 +238,15 @@ def main() -> None:
         for _ in range(rounds):
             for case in cases():
                 found[case.name].append(measure(case, kind, seconds))
-        columns = ("samples/s", "MB/s", "beside FastAPI", "... with plain client", "server us", "client us")
+        columns = (
+            "samples/s",
+            "MB/s",
+            "beside FastAPI",
+            "... with plain client",
+            "... in CPU",
+            "server us",
+            "client us",
+        )
         table = Table("server, client", *columns, title=kind)
         plainest = cases()[0].name
         for case in cases():
@@ -243,10 +256,12 @@ def main() -> None:
                 statistics.median(mine.rate / theirs.rate for mine, theirs in zip(own, found[name], strict=True))
                 for name in (case.beside, plainest)
             ]
+            both = zip(own, found[plainest], strict=True)
+            ratios.append(statistics.median(theirs.cpu_us / mine.cpu_us for mine, theirs in both))
             size = ARRAY_BYTES if kind == "arrays" else 40
             cells = (f"{rate:,.0f}", f"{rate * size / 1e6:,.1f}", *(f"{ratio:.1f}" for ratio in ratios))
             table.add_row(case.name, *cells, f"{server_us:.1f}", f"{client_us:.1f}")
-        Console(width=120).print(table)
+        Console(width=140).print(table)
 
 
 if __name__ == "__main__":
