@@ -12,6 +12,7 @@ import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
@@ -137,6 +138,10 @@ class StreamingClient:
         context = None
         if url.startswith("wss:"):
             context = ssl.create_default_context(cafile=options.ca_file)
+        # What is compressed or encrypted has to go through the library.
+        create: Any = _LargeReads
+        if not options.compression and context is None:
+            create = partial(IncomingConnection, max_message_bytes=options.max_message_bytes)
         with self._errors(f"cannot connect to {self.name}"):
             opened = connect(
                 url,
@@ -150,8 +155,7 @@ class StreamingClient:
                 ping_timeout=max(3 * _PING_INTERVAL_S, options.timeout_s),
                 close_timeout=_CLOSE_TIMEOUT_S,
                 max_size=options.max_message_bytes,
-                # What is compressed or encrypted has to go through the library.
-                create_connection=_LargeReads if options.compression or context else IncomingConnection,
+                create_connection=create,
             )
             # The library means to give the connection itself here only, from some release on.
             connection = self._open.enter_context(opened)

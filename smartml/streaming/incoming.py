@@ -238,10 +238,13 @@ def _is_free(memory: _Memory) -> bool:
 
 
 class IncomingConnection(ClientConnection):
-    """A connection whose messages are received by `receive`; not for TLS, and not for compressed ones."""
+    """A connection whose messages are received by `receive`; not for TLS, and not for compressed ones.
 
-    def __init__(self, sock: socket.socket, protocol: Any, **options: Any) -> None:
-        self._incoming = _MessageSocket(sock, protocol.max_message_size)
+    Longer ones than `max_message_bytes`, which is to be the library's `max_size` as well, are left to the library.
+    """
+
+    def __init__(self, sock: socket.socket, protocol: Any, *, max_message_bytes: int, **options: Any) -> None:
+        self._incoming = _MessageSocket(sock, max_message_bytes)
         # Whether the library has the next message.
         self._is_with_library = False
         super().__init__(self._incoming, protocol, **options)  # type: ignore[arg-type]

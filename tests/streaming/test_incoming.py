@@ -1,5 +1,6 @@
 """Messages as they come to a client: whole or in fragments, in pieces of any size, into memory that is used again."""
 
+import functools
 import itertools
 import operator
 import struct
@@ -46,9 +47,10 @@ def sending(octets, piece=1 << 20, is_closed=True):
     return server
 
 
-def opened(server, **options):
-    settings = {"create_connection": IncomingConnection, "compression": None, "proxy": None, "ping_interval": None}
-    return connect(server.url, **settings, **options)
+def opened(server, max_size=1 << 20):
+    create = functools.partial(IncomingConnection, max_message_bytes=max_size)
+    settings = {"compression": None, "proxy": None, "ping_interval": None}
+    return connect(server.url, create_connection=create, max_size=max_size, **settings)
 
 
 @pytest.mark.parametrize("piece", [3, 1000, 1 << 20])
