@@ -41,6 +41,9 @@ _COMMANDS = {
         "clean",
         "Remove what ended runs of an experiment have left, results too, after listing it and asking.",
     ),
+    "compat": _Command(
+        "compat", "compat", "Run programs of SmartSim and SmartRedis as they are, and help to move them over."
+    ),
     "completion": _Command("machine", "completion", "Print what makes SHELL complete the command with the tab key."),
     "db": _Command("database", "db", "Start, stop and look into a database."),
     "demo": _Command("scripts", "demo", "Run the first tutorial: a simulation feeds a network while it runs."),

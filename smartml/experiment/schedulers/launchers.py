@@ -35,6 +35,8 @@ _RUN_COMMANDS: dict[str, type[RunSettings]] = {
     **_MPI,
 }
 
+_KINDS = frozenset({RunSettings, PalsMpiexecSettings, *_RUN_COMMANDS.values()})
+
 
 @dataclass(frozen=True)
 class Launcher:
@@ -169,12 +171,13 @@ def check_settings(launcher: str, name: str, settings: RunSettings | None, batch
     known = LAUNCHERS[launcher]
     if settings is not None and launcher != "local":
         accepted: tuple[type[RunSettings], ...] = (RunSettings, *_MPI.values(), *known.own)
-        if type(settings) not in accepted:
+        # A class that a user derives is started as what it derives from.
+        if next(kind for kind in type(settings).__mro__ if kind in _KINDS) not in accepted:
             listed = ", ".join(kind.__name__ for kind in accepted)
             raise UnsupportedError(
                 f"{name!r} has {type(settings).__name__}, which launcher {launcher!r} does not take; it takes: {listed}"
             )
-    if batch is not None and (known.batch is None or type(batch) is not known.batch):
+    if batch is not None and (known.batch is None or not isinstance(batch, known.batch)):
         takes = f"it takes {known.batch.__name__}" if known.batch else "leave batch_settings out"
         raise UnsupportedError(
             f"{name!r} has {type(batch).__name__}, a batch job that launcher {launcher!r} cannot start: {takes}"
