@@ -1,0 +1,5 @@
+"""The database of an experiment."""
+
+from smartsim.database.orchestrator import Orchestrator
+
+__all__ = ["Orchestrator"]

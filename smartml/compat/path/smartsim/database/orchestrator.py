@@ -1,0 +1,107 @@
+"""The database of an experiment."""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from smartml import experiment as _ours
+from smartml.errors import ArgumentValueError
+from smartsim.entity.entity import TelemetryConfiguration
+from smartsim.entity.entityList import EntityList
+from smartsim.error.errors import SMARTSIM, SmartSimError, SSUnsupportedError
+
+__all__ = ["Orchestrator"]
+
+logger = logging.getLogger(__name__)
+
+# The record of a running database.
+CHECKPOINT = "smartsim_db.dat"
+
+# What was told to RedisAI, which smartml has not.
+_UNUSED = ("threads_per_queue", "inter_op_threads", "intra_op_threads")
+
+_DATABASE = SMARTSIM.with_rows({ArgumentValueError: (SmartSimError, SSUnsupportedError)})
+
+
+@_DATABASE.speaks
+class Orchestrator(_ours.Orchestrator, EntityList):
+    __doc__ = _ours.Orchestrator.__doc__
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        port: int = 6379,
+        interface: str | Sequence[str] = "lo",
+        launcher: str = "local",
+        run_command: str = "auto",
+        db_nodes: int = 1,
+        batch: bool = False,
+        hosts: str | Sequence[str] | None = None,
+        account: str | None = None,
+        time: str | None = None,
+        alloc: str | None = None,
+        single_cmd: bool = False,
+        *,
+        threads_per_queue: int | None = None,
+        inter_op_threads: int | None = None,
+        intra_op_threads: int | None = None,
+        db_identifier: str = "orchestrator",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            os.getcwd() if path is None else path,
+            port,
+            interface,
+            launcher,
+            db_nodes,
+            batch=batch,
+            hosts=hosts,
+            run_command=run_command,
+            account=account,
+            time=time,
+            alloc=alloc,
+            # On this machine there is no other way, and SmartSim's default asks for it.
+            single_cmd=single_cmd and launcher != "local",
+            db_identifier=db_identifier,
+            **without_threads(
+                {
+                    "threads_per_queue": threads_per_queue,
+                    "inter_op_threads": inter_op_threads,
+                    "intra_op_threads": intra_op_threads,
+                    **kwargs,
+                }
+            ),
+        )
+
+    @property
+    def telemetry(self) -> TelemetryConfiguration:
+        """Whether the database is observed while it runs."""
+        telemetry: TelemetryConfiguration = self.__dict__.setdefault("_telemetry", TelemetryConfiguration())
+        return telemetry
+
+    def start(self, default_path: str | os.PathLike[str] | None = None) -> None:
+        """Start the database, and name its record `smartsim_db.dat` as well, by which programs find it again."""
+        super().start(default_path)
+        if self.checkpoint_file is not None:
+            record = Path(self.checkpoint_file)
+            link = record.with_name(CHECKPOINT)
+            link.unlink(missing_ok=True)
+            link.symlink_to(record.name)
+
+    @property
+    def entities(self) -> Sequence[Any]:
+        """The servers, once they are started."""
+        return self.nodes
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+
+def without_threads(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options without those for the threads of RedisAI; a warning tells of them."""
+    given = {name: options[name] for name in _UNUSED if options.get(name) is not None}
+    if given:
+        logger.warning("%s: there is no RedisAI in the database, and this has no effect", given)
+    return {name: value for name, value in options.items() if name not in _UNUSED}

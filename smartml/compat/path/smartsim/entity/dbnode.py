@@ -1,0 +1,5 @@
+"""A server of a database."""
+
+from smartml.experiment.node import Node as DBNode
+
+__all__ = ["DBNode"]

@@ -1,0 +1,43 @@
+"""The errors of SmartSim; what smartml raises is one of its own classes and one of these."""
+
+from smartsim.error.errors import (
+    AllocationError,
+    EntityExistsError,
+    LauncherError,
+    LauncherUnsupportedFeature,
+    ParameterWriterError,
+    PreviewFormatError,
+    ShellError,
+    SmartSimCLIActionCancelled,
+    SmartSimError,
+    SSConfigError,
+    SSDBFilesNotParseable,
+    SSDBIDConflictError,
+    SSInternalError,
+    SSReservedKeywordError,
+    SSUnsupportedError,
+    TelemetryError,
+    UnproxyableStepError,
+    UserStrategyError,
+)
+
+__all__ = [
+    "AllocationError",
+    "EntityExistsError",
+    "LauncherError",
+    "LauncherUnsupportedFeature",
+    "ParameterWriterError",
+    "PreviewFormatError",
+    "SSConfigError",
+    "SSDBFilesNotParseable",
+    "SSDBIDConflictError",
+    "SSInternalError",
+    "SSReservedKeywordError",
+    "SSUnsupportedError",
+    "ShellError",
+    "SmartSimCLIActionCancelled",
+    "SmartSimError",
+    "TelemetryError",
+    "UnproxyableStepError",
+    "UserStrategyError",
+]

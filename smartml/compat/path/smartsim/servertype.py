@@ -1,0 +1,4 @@
+"""The values of `SR_DB_TYPE`."""
+
+CLUSTERED = "Clustered"
+STANDALONE = "Standalone"
