@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from smartml import experiment as _ours
-from smartml.errors import ArgumentValueError, NotStartedError, PathNotFoundError
+from smartml.errors import ArgumentValueError, PathNotFoundError
 from smartml.experiment.entities import Entity
 from smartml.experiment.files import PathLike
-from smartml.experiment.model import Model as _Model
 from smartml.experiment.orchestrator import Orchestrator as _Orchestrator
 from smartml.experiment.schedulers.batch import BatchSettings as _BatchSettings
 from smartml.experiment.schedulers.options import OptionValue
@@ -33,8 +32,8 @@ logger = get_logger(__name__)
 # The interface of old Cray systems that SmartSim takes where none is named.
 _CRAY = "ipogif0"
 
-# Where SmartSim raised a ValueError of what was never started.
-_FINISHED = SMARTSIM.with_rows({NotStartedError: (SmartSimError, ValueError)})
+# The folder of an experiment that is not there.
+_MAKING = SMARTSIM.with_rows({PathNotFoundError: (SmartSimError, NotADirectoryError)})
 
 _PREVIEW = SMARTSIM.with_rows({ArgumentValueError: (PreviewFormatError,)})
 
@@ -44,7 +43,7 @@ class Experiment(_ours.Experiment):
     __doc__ = _ours.Experiment.__doc__
 
     def __init__(self, name: str, exp_path: str | None = None, launcher: str = "local") -> None:
-        super().__init__(name, exp_path, launcher)
+        _MAKING.call(super().__init__)(name, exp_path, launcher)
         self._telemetry = TelemetryConfiguration()
 
     @property
@@ -164,10 +163,6 @@ class Experiment(_ours.Experiment):
             detach=not monitor,
             monitor=self._telemetry.is_enabled,
         )
-
-    def finished(self, entity: _Model | _ours.Ensemble | str) -> bool:
-        """Return True when the model, or every member of the ensemble, has ended."""
-        return _FINISHED.call(super().finished)(entity)
 
     def preview(  # type: ignore[override]
         self,

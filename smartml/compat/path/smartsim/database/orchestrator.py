@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from smartml import experiment as _ours
-from smartml.errors import ArgumentValueError
+from smartml.errors import ArgumentValueError, UnsupportedError
 from smartsim.entity.entity import TelemetryConfiguration
 from smartsim.entity.entityList import EntityList
 from smartsim.error.errors import SMARTSIM, SmartSimError, SSUnsupportedError
@@ -22,7 +22,12 @@ CHECKPOINT = "smartsim_db.dat"
 # What was told to RedisAI, which smartml has not.
 _UNUSED = ("threads_per_queue", "inter_op_threads", "intra_op_threads")
 
-_DATABASE = SMARTSIM.with_rows({ArgumentValueError: (SmartSimError, SSUnsupportedError)})
+_DATABASE = SMARTSIM.with_rows(
+    {
+        ArgumentValueError: (SmartSimError, SSUnsupportedError),
+        UnsupportedError: (SmartSimError, SSUnsupportedError),
+    }
+)
 
 
 @_DATABASE.speaks

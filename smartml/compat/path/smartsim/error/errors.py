@@ -97,6 +97,8 @@ SMARTSIM = Translation(
         ours.AlreadyStartedError: (SSUnsupportedError,),
         # Of a name that is taken: each of these by another call.
         ours.DuplicateNameError: (EntityExistsError, SSDBIDConflictError, SSUnsupportedError),
+        # A KeyError, too: by one call this was that, by another a ValueError.
+        ours.NotStartedError: (SmartSimError, ValueError),
         ours.StrategyError: (UserStrategyError,),
         ours.PlacementError: (ParameterWriterError,),
         ours.LaunchError: (LauncherError, SmartSimError),
