@@ -247,3 +247,95 @@ def test_a_database_of_several_identifiers_reaches_its_clients(program, tmp_path
         flags=["--no-real-smartredis"],
     )
     assert lines == ["1 2  Completed"]
+
+
+def test_what_was_a_defect_is_not(program):
+    lines = program(
+        """
+        import os, sys
+        from smartsim import Experiment
+        from smartsim.settings import SrunSettings, MpirunSettings
+        exp = Experiment("x")
+        echo = exp.create_run_settings("echo")
+        print(len(exp.create_ensemble("a", {"p": [1, 2]}, run_settings=echo, replicas=2)))
+        print(exp.create_ensemble("b", {"p": 0.5}, run_settings=echo).models[0].params)
+        srun = SrunSettings("echo", run_args={"gpus": 0}, env_vars={"TAKEN": None})
+        srun.set_time(hours=30)
+        print(srun.format_run_args(), srun.format_env_vars())
+        db = exp.create_database(port=0)
+        exp.start(db)
+        print(db.get_address()[0].startswith("127."), os.path.islink("x/orchestrator/smartsim_db.dat"))
+        print("SSDB" in os.environ)
+        db.set_db_conf("maxmemory", "100mb")
+        print("SSDB" in os.environ)
+        moved = exp.create_ensemble("c", run_settings=echo, replicas=2)
+        moved.set_path("elsewhere")
+        print([os.path.relpath(member.path) for member in moved])
+        text = exp.create_run_settings(sys.executable, ["-c", "import sys; print(sys.argv[1:])", "a|b", "ä b"])
+        model = exp.create_model("words", text)
+        exp.start(model)
+        print(open("x/words/words.out").read().strip())
+        """
+    )
+    assert lines == [
+        "4",
+        "{'p': '0.5'}",
+        # Taken over with all others, and no word about it needed.
+        "['--gpus=0', '--time=30:00:00'] []",
+        "True True",
+        "False",
+        "False",
+        "['elsewhere/c_0', 'elsewhere/c_1']",
+        "['a|b', 'ä b']",
+    ]
+
+
+def test_what_is_started_without_monitoring_outlives_the_driver(program, tmp_path):
+    [address] = program(
+        """
+        from smartsim import Experiment
+        exp = Experiment("x")
+        db = exp.create_database(port=0, interface="lo")
+        exp.start(db, monitor=False)
+        print(*db.get_address())
+        """
+    )
+    lines = program(
+        f"""
+        from smartsim import Experiment
+        exp = Experiment("y")
+        db = exp.reconnect_orchestrator("x/orchestrator/smartsim_db.dat")
+        print(db.get_address() == ["{address}"], db.is_active())
+        exp.stop(db)
+        print(db.is_active())
+        """
+    )
+    assert lines == ["True True", "False"]
+
+
+def test_a_database_on_the_node_of_a_program_is_found_by_it(program, tmp_path):
+    (tmp_path / "child.py").write_text(
+        "import numpy as np; from smartredis import Client\n"
+        "client = Client(cluster=False)\n"
+        "client.put_tensor('t', np.ones(3)); print(client.get_tensor('t').sum())\n"
+    )
+    lines = program(
+        """
+        import sys
+        from smartsim import Experiment
+        exp = Experiment("x")
+        for kind in ("tcp", "uds"):
+            model = exp.create_model(kind, exp.create_run_settings(sys.executable, "child.py"))
+            model.attach_generator_files(to_copy="child.py")
+            if kind == "tcp":
+                model.colocate_db_tcp(port=0, ifname="lo", db_cpus=1, custom_pinning=[], debug=True, maxclients=100)
+            else:
+                model.colocate_db_uds(unix_socket=f"{sys.argv[1]}/s", custom_pinning=[])
+            exp.generate(model)
+            exp.start(model, block=True)
+            print(model.colocated, exp.get_status(model)[0].value, open(model.path + f"/{kind}.out").read().strip())
+        """,
+        str(tmp_path),
+        flags=["--no-real-smartredis"],
+    )
+    assert lines == ["True Completed 3.0", "True Completed 3.0"]

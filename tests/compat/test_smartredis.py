@@ -108,7 +108,6 @@ def test_programs_catch_what_they_caught(program, database):
             (TypeError, lambda: client.get_db_node_info("127.0.0.1:1")),
             (TypeError, lambda: client.log_data(2, "text")),
             (ValueError, lambda: client.poll_list_length("l", -1, 1, 1)),
-            (RedisRuntimeError, lambda: client.get_ai_info(["127.0.0.1:1"], "key")),
         ]
         for number, (kind, act) in enumerate(checks):
             try:

@@ -1,10 +1,9 @@
 """The client, by SmartRedis's names."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from smartml import store as _ours
-from smartml.errors import ArgumentTypeError, ArgumentValueError, UnsupportedError
+from smartml.errors import ArgumentTypeError, ArgumentValueError
 from smartredis.configoptions import ConfigOptions
 from smartredis.dataset import Dataset, known
 from smartredis.error import CONNECTING, SMARTREDIS
@@ -47,12 +46,6 @@ class Client(_ours.Client, SRObject):
     ) -> list[Dataset]:
         """Fetch some datasets of an aggregation list; the end belongs to them."""
         return list(map(known, super().get_dataset_list_range(list_name, start_index, end_index)))
-
-    def get_ai_info(self, address: Sequence[str], key: str, reset_stat: bool = False) -> list[dict[str, Any]]:
-        """Raise UnsupportedError: there is no RedisAI in the database that could tell."""
-        raise UnsupportedError(
-            "there is no RedisAI in the database: ask get_db_node_info for what the server itself can tell"
-        )
 
 
 def _arguments(*args: Any, **kwargs: Any) -> dict[str, Any]:
