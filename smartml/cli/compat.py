@@ -19,7 +19,9 @@ class _Later(NamedTuple):
     help: str
 
 
-_LATER: dict[str, _Later] = {}
+_LATER = {
+    "smart": _Later("compat_smart", "smart", "Do what scripts ask the command `smart` of SmartSim for."),
+}
 
 
 class _CompatGroup(click.Group):

@@ -106,7 +106,7 @@ class _Formatter(logging.Formatter):
         return text.replace(record.levelname, f"\033[{colour}m{record.levelname}\033[0m", 1) if is_coloured else text
 
 
-class _StandardOutput(logging.StreamHandler[Any]):
+class _StandardOutput(logging.StreamHandler):  # type: ignore[type-arg]
     """Writes to the standard output as it is at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
