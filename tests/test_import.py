@@ -76,6 +76,7 @@ def run(code):
         "smartml.monitor",
         "smartml.monitor.pages",
         "smartml.streaming",
+        "smartml.compat",
         "smartml.cli",
         *("smartml", "smartml.store", "smartml.feeds", "smartml.pipeline", "smartml.experiment"),
         *("smartml.streaming", "smartml.training", "smartml.serving", "smartml.cli"),

@@ -37,7 +37,7 @@ def is_there(package, name):
 
 
 def test_the_rooms_are_found():
-    rooms = {"experiment", "feeds", "monitor", "pipeline", "store", "streaming"}
+    rooms = {"compat", "experiment", "feeds", "monitor", "pipeline", "store", "streaming"}
     assert {"smartml", *(f"smartml.{room}" for room in rooms)} <= set(packages())
 
 
