@@ -192,7 +192,7 @@ def differences(wanted, found):
             yield f"has no {name}"
         elif kind != "KEYWORD_ONLY" and (place[name] != index or found[index][1] != kind):
             yield f"{name} stands elsewhere"
-        elif found[place[name]][2] != default:
+        elif default not in (found[place[name]][2], repr(inspect.Parameter.empty)):
             yield f"{name} is {found[place[name]][2]} by default, not {default}"
     names = {name for name, _, _ in wanted}
     yield from (
