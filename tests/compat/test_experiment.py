@@ -1,5 +1,9 @@
 """Drivers of SmartSim: what they start, what they read, what they catch."""
 
+from importlib.util import find_spec
+
+import pytest
+
 
 def test_a_driver_runs_models_and_reads_their_output_and_state(program):
     lines = program(
@@ -339,3 +343,24 @@ def test_a_database_on_the_node_of_a_program_is_found_by_it(program, tmp_path):
         flags=["--no-real-smartredis"],
     )
     assert lines == ["True Completed 3.0", "True Completed 3.0"]
+
+
+@pytest.mark.skipif(find_spec("grpc") is None, reason="needs gRPC (pip install smartml[monitor])")
+def test_telemetry_keeps_records_once_it_is_enabled(program):
+    lines = program(
+        """
+        import os
+        from smartsim import Experiment
+        exp = Experiment("x")
+        exp.telemetry.disable()
+        exp.start(exp.create_model("a", exp.create_run_settings("echo")))
+        print(exp.telemetry.is_enabled, os.path.exists("x/records"))
+        exp.telemetry.enable()
+        exp.start(exp.create_model("b", exp.create_run_settings("echo")))
+        print(exp.telemetry.is_enabled, os.path.exists("x/records"))
+        db = exp.create_database(port=0)
+        db.telemetry.enable()
+        """
+    )
+    assert lines[:2] == ["False False", "True True"]
+    assert "no memory.csv" in lines[2] and len(lines) == 3

@@ -14,7 +14,7 @@ from smartsim.error.errors import SMARTSIM, SmartSimError, SSUnsupportedError
 
 __all__ = ["Orchestrator"]
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("smartml.compat")
 
 # The record of a running database.
 CHECKPOINT = "smartsim_db.dat"
@@ -28,6 +28,17 @@ _DATABASE = SMARTSIM.with_rows(
         UnsupportedError: (SmartSimError, SSUnsupportedError),
     }
 )
+
+
+class _OfDatabase(TelemetryConfiguration):
+    """The telemetry of a database alone, of which there is none."""
+
+    def enable(self) -> None:
+        """Say what there is in its place."""
+        logger.warning(
+            "a database writes no memory.csv and client.csv: its experiment's telemetry.enable() keeps records of all "
+            "that runs, and `smartml watch` shows them"
+        )
 
 
 @_DATABASE.speaks
@@ -82,8 +93,8 @@ class Orchestrator(_ours.Orchestrator, EntityList):
 
     @property
     def telemetry(self) -> TelemetryConfiguration:
-        """Whether the database is observed while it runs."""
-        telemetry: TelemetryConfiguration = self.__dict__.setdefault("_telemetry", TelemetryConfiguration())
+        """Whether the database is observed while it runs: by the records of its experiment, or not."""
+        telemetry: TelemetryConfiguration = self.__dict__.setdefault("_telemetry", _OfDatabase())
         return telemetry
 
     def start(self, default_path: str | os.PathLike[str] | None = None) -> None:
