@@ -364,3 +364,40 @@ def test_telemetry_keeps_records_once_it_is_enabled(program):
     )
     assert lines[:2] == ["False False", "True True"]
     assert "no memory.csv" in lines[2] and len(lines) == 3
+
+
+def test_jobs_and_allocations_of_slurm(program, slurm):
+    lines = program(
+        """
+        from smartsim import Experiment
+        from smartsim.error import AllocationError, SSReservedKeywordError
+        from smartsim.wlm.slurm import get_allocation, get_default_partition, release_allocation, validate
+        exp = Experiment("x", launcher="slurm")
+        batch = exp.create_batch_settings(nodes=2, time="00:05:00")
+        srun = exp.create_run_settings("echo", "job", run_command="srun", run_args={"ntasks": 1})
+        ensemble = exp.create_ensemble("e", batch_settings=batch, run_settings=srun, replicas=2)
+        exp.generate(ensemble)
+        exp.start(ensemble, block=True)
+        print([status.value for status in exp.get_status(ensemble)], open(ensemble.models[1].path + "/e_1.out").read())
+        print(get_default_partition(), validate(nodes=4), validate(nodes=5))
+        allocation = get_allocation(nodes=1, time="00:05:00")
+        step = exp.create_model("m", exp.create_run_settings("echo", "step", run_command="srun", alloc=allocation))
+        exp.start(step, block=True)
+        print(exp.get_status(step)[0].value, open(step.path + "/m.out").read())
+        release_allocation(allocation)
+        for kind, act in (
+            (SSReservedKeywordError, lambda: get_allocation(options={"nodes": 3})),
+            (AllocationError, lambda: release_allocation(allocation)),
+        ):
+            try:
+                act()
+            except kind:
+                print("caught", end=" ")
+        """
+    )
+    assert [line for line in lines if line] == [
+        "['Completed', 'Completed'] job",
+        "debug True False",
+        "Completed step",
+        "caught caught ",
+    ]
