@@ -93,15 +93,6 @@ def test_every_path_has_its_names(program, names):
     assert json.loads(missing) == []
 
 
-def test_the_loaders_for_pytorch_are_where_they_were(program):
-    pytest.importorskip("torch", reason="needs PyTorch (pip install smartml[torch])")
-    paths = ("smartsim.ml.torch", "smartsim.ml.torch.data")
-    [missing] = program(
-        MISSING, json.dumps(dict.fromkeys(paths, "StaticDataGenerator DynamicDataGenerator DataLoader"))
-    )
-    assert json.loads(missing) == []
-
-
 def test_without_a_framework_its_loaders_are_not_found(program):
     [line] = program(
         """
