@@ -19,9 +19,6 @@ logger = logging.getLogger("smartml.compat")
 # The record of a running database.
 CHECKPOINT = "smartsim_db.dat"
 
-# What was told to RedisAI, which smartml has not.
-_UNUSED = ("threads_per_queue", "inter_op_threads", "intra_op_threads")
-
 _DATABASE = SMARTSIM.with_rows(
     {
         ArgumentValueError: (SmartSimError, SSUnsupportedError),
@@ -81,15 +78,17 @@ class Orchestrator(_ours.Orchestrator, EntityList):
             # On this machine there is no other way, and SmartSim's default asks for it.
             single_cmd=single_cmd and launcher != "local",
             db_identifier=db_identifier,
-            **without_threads(
-                {
-                    "threads_per_queue": threads_per_queue,
-                    "inter_op_threads": inter_op_threads,
-                    "intra_op_threads": intra_op_threads,
-                    **kwargs,
-                }
-            ),
+            **{
+                # What RedisAI calls a thread of its queue is a worker here: so many runs go on at a time.
+                "inference": True if threads_per_queue is None else threads_per_queue,
+                "intra_op_threads": intra_op_threads,
+                **kwargs,
+            },
         )
+        if inter_op_threads is not None:
+            logger.warning(
+                "inter_op_threads=%r has no effect: ask for several workers by threads_per_queue", inter_op_threads
+            )
 
     @property
     def telemetry(self) -> TelemetryConfiguration:
@@ -113,11 +112,3 @@ class Orchestrator(_ours.Orchestrator, EntityList):
 
     def __len__(self) -> int:
         return len(self.nodes)
-
-
-def without_threads(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options without those for the threads of RedisAI; a warning tells of them."""
-    given = {name: options[name] for name in _UNUSED if options.get(name) is not None}
-    if given:
-        logger.warning("%s: there is no RedisAI in the database, and this has no effect", given)
-    return {name: value for name, value in options.items() if name not in _UNUSED}

@@ -1,6 +1,6 @@
 """Several programs that are started together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from smartml import experiment as _ours
@@ -8,6 +8,7 @@ from smartml.experiment.files import PathLike
 from smartml.experiment.schedulers.batch import BatchSettings
 from smartml.experiment.schedulers.settings import RunSettings
 from smartml.experiment.strategies import Strategy
+from smartsim.entity.dbobject import DBModel, DBScript
 from smartsim.entity.entityList import EntityList
 from smartsim.entity.model import Model
 from smartsim.error.errors import SMARTSIM
@@ -32,6 +33,16 @@ class Ensemble(_ours.Ensemble, EntityList):
     ) -> None:
         super().__init__(name, params, path, params_as_args, batch_settings, run_settings, perm_strat, **kwargs)
         know_members(self)
+
+    @property
+    def db_models(self) -> Iterator[DBModel]:
+        """The models that the databases of its members get."""
+        return (one for one in self._db_objects if isinstance(one, DBModel))
+
+    @property
+    def db_scripts(self) -> Iterator[DBScript]:
+        """The scripts that the databases of its members get."""
+        return (one for one in self._db_objects if isinstance(one, DBScript))
 
     @property
     def attached_files_table(self) -> str:

@@ -1,7 +1,10 @@
 """A program of an experiment."""
 
+from collections.abc import Iterator
+
 from smartml import experiment as _ours
 from smartml.experiment.files import AttachedFiles
+from smartsim.entity.dbobject import DBModel, DBScript
 from smartsim.entity.entity import SmartSimEntity
 from smartsim.error.errors import SMARTSIM
 
@@ -11,6 +14,16 @@ __all__ = ["Model"]
 @SMARTSIM.speaks
 class Model(_ours.Model, SmartSimEntity):
     __doc__ = _ours.Model.__doc__
+
+    @property
+    def db_models(self) -> Iterator[DBModel]:
+        """The models that its databases get."""
+        return (one for one in self.db_objects if isinstance(one, DBModel))
+
+    @property
+    def db_scripts(self) -> Iterator[DBScript]:
+        """The scripts that its databases get."""
+        return (one for one in self.db_objects if isinstance(one, DBScript))
 
     @property
     def attached_files_table(self) -> str:
