@@ -152,9 +152,6 @@ SIGNATURES = {
     "smartredis": {"log_data": "context, level, data", "log_warning": "context, level, data"},
 }
 
-# Until the database runs models, nothing has these.
-INFERENCE = ("add_ml_model", "add_script", "add_function")
-
 SHOWN = """
 import importlib, inspect, json, sys
 def found(path):
@@ -209,8 +206,6 @@ def test_parameters_stand_where_they_stood_with_the_same_names_and_defaults(prog
 
     for path, functions in SIGNATURES.items():
         for name, text in functions.items():
-            if name in INFERENCE and name not in found[path]:
-                continue
             assert name in found[path], f"{path} has no {name}"
             assert list(differences(parameters(text), found[path][name])) == [], f"{path}.{name}"
 
@@ -229,7 +224,5 @@ def test_smartrediss_own_signatures_are_kept(program):
     )
     for path, functions in real.items():
         for name, wanted_here in functions.items():
-            if name not in ours[path] and any(word in name for word in ("model", "script", "function", "ai_info")):
-                continue
             assert name in ours[path], f"{path} has no {name}"
             assert list(differences(wanted_here, ours[path][name])) == [], f"{path}.{name}"
