@@ -27,10 +27,11 @@ def snippet_with(text):
     return next(snippet for snippet in SNIPPETS if text in snippet)
 
 
-def run(code, folder):
+def run(code, folder, *by):
     script = folder / "snippet.py"
     script.write_text(code)
-    return subprocess.run([sys.executable, script.name], cwd=folder, capture_output=True, text=True, timeout=240)
+    command = [sys.executable, *by, script.name]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
 
 
 def test_quickstart_learns_from_all_that_its_producer_puts(folder):
@@ -172,6 +173,23 @@ def test_records_snippet_reads_what_it_logged(folder):
     assert done.stdout == "(1000,)\n"
 
 
+def test_models_snippet_runs_a_script_and_a_network(folder):
+    pytest.importorskip("torch", reason="needs the package torch")
+
+    done = run(snippet_with("set_model"), folder)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "(4, 1)\n"
+
+
+def test_smartsim_snippet_runs_as_it_is(folder):
+    done = run(snippet_with("from smartsim"), folder, "-m", "smartml", "compat", "run")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "Completed"
+    assert (folder / "lid-driven/producer/producer.out").is_file()
+
+
 def test_no_snippet_is_left_out():
     tested = [
         *map(
@@ -183,6 +201,8 @@ def test_no_snippet_is_left_out():
         snippet_with("producers_done"),
         snippet_with("feed.state_dict"),
         snippet_with("feed.stream"),
+        snippet_with("set_model"),
+        snippet_with("from smartsim"),
     ]
     assert sorted(tested) == sorted(SNIPPETS)
 
