@@ -20,6 +20,9 @@ class _Later(NamedTuple):
 
 
 _LATER = {
+    "check": _Later(
+        "compat_check", "check", "Tell what of a project works unchanged, is better written otherwise, or is missing."
+    ),
     "smart": _Later("compat_smart", "smart", "Do what scripts ask the command `smart` of SmartSim for."),
 }
 

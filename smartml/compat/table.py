@@ -64,8 +64,8 @@ _START, _DOWNLOADER = "smartml.Experiment.start", "smartsim.ml.DataDownloader"
 
 _DRAGON = "smartml has no launcher for Dragon; use that of the machine's batch system"
 _COBALT = "no machine runs Cobalt any more"
-_RECORDS = "the record server of the run keeps the states, and what programs log: start(..., monitor=True)"
-_THREADS = "RedisAI's; the threads of a model are those of its framework"
+_RECORDS = "the record server of the run keeps the states, and what programs log: start(…, monitor=True)"
+_THREADS = "an option of RedisAI without effect; the threads of a model are those of its framework"
 _ONE_CLASS = "the launcher is an argument: launcher=…"
 _LOGGING = "smartml logs by the standard library's logging"
 
@@ -378,7 +378,12 @@ _CLIENTS = [
         get_datasets_from_list=f"[{_DATASET}]",
         get_dataset_list_range=f"[{_DATASET}]",
     ),
-    *_kept(_CLIENT, "get_ai_info set_model_chunk_size use_model_ensemble_prefix"),
+    *_kept(_CLIENT, "set_model_chunk_size use_model_ensemble_prefix"),
+    _missing(
+        f"{_CLIENT}.get_ai_info",
+        "smartml.Client.get_db_node_info",
+        "there is no RedisAI in the database; its server tells about itself",
+    ),
     *_kept(_CLIENT, f"{_MODELS_AND_SCRIPTS} set_function set_function_multigpu"),
     Name(_DATASET, ours="smartml.Dataset", parent="smartredis.SRObject"),
     *_same(
