@@ -9,7 +9,15 @@ from smartml.store import Client
 from smartsim.error.errors import SMARTSIM
 from smartsim.ml.earlier import KeyUploader, is_earlier
 
-__all__ = ["DataDownloader", "DataInfo", "FeedNames", "TrainingDataUploader", "feed_arguments", "form_name"]
+__all__ = [
+    "DataDownloader",
+    "DataInfo",
+    "FeedNames",
+    "TrainingDataUploader",
+    "WaitingNames",
+    "feed_arguments",
+    "form_name",
+]
 
 logger = logging.getLogger("smartml.compat")
 
@@ -101,8 +109,18 @@ class FeedNames(_ours.DataDownloader):
         return str(self.client.database.address)
 
 
+class WaitingNames(_ours.DataDownloader):
+    """How programs wait for the first samples, by SmartSim's names. It stands before the feed that it is joined to."""
+
+    def init_samples(  # type: ignore[override]
+        self, init_trials: int = -1, wait_interval: float = 10.0
+    ) -> None:
+        """Wait for the first batch, at most `init_trials` times `wait_interval` seconds."""
+        super().init_samples(patience(init_trials, wait_interval))
+
+
 @SMARTSIM.speaks
-class DataDownloader(FeedNames):
+class DataDownloader(WaitingNames, FeedNames):
     __doc__ = _ours.DataDownloader.__doc__
 
     def __init__(
@@ -133,12 +151,6 @@ class DataDownloader(FeedNames):
             init_samples,
             wait_timeout_s=patience(max_fetch_trials, wait_interval),
         )
-
-    def init_samples(  # type: ignore[override]
-        self, init_trials: int = -1, wait_interval: float = 10.0
-    ) -> None:
-        """Wait for the first batch, at most `init_trials` times `wait_interval` seconds."""
-        super().init_samples(patience(init_trials, wait_interval))
 
 
 def feed_arguments(kwargs: dict[str, Any]) -> dict[str, Any]:

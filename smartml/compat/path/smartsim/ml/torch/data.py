@@ -7,14 +7,14 @@ import torch
 
 from smartml.feeds import torch as _ours
 from smartsim.error.errors import SMARTSIM
-from smartsim.ml.data import FeedNames, feed_arguments
+from smartsim.ml.data import FeedNames, WaitingNames, feed_arguments
 from smartsim.ml.earlier import StaticDataDownloader, earlier_feed_arguments, is_earlier
 
 __all__ = ["DataLoader", "DynamicDataGenerator", "StaticDataGenerator"]
 
 
 @SMARTSIM.speaks
-class StaticDataGenerator(_ours.StaticDataGenerator, FeedNames):
+class StaticDataGenerator(WaitingNames, _ours.StaticDataGenerator, FeedNames):  # type: ignore[misc]
     __doc__ = _ours.StaticDataGenerator.__doc__
 
     def __new__(cls, **kwargs: Any) -> Any:
@@ -26,7 +26,7 @@ class StaticDataGenerator(_ours.StaticDataGenerator, FeedNames):
 
 
 @SMARTSIM.speaks
-class DynamicDataGenerator(_ours.DynamicDataGenerator, FeedNames):
+class DynamicDataGenerator(WaitingNames, _ours.DynamicDataGenerator, FeedNames):  # type: ignore[misc]
     __doc__ = _ours.DynamicDataGenerator.__doc__
 
     def __init__(self, **kwargs: Any) -> None:
