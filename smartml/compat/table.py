@@ -119,12 +119,13 @@ _ENTITIES = [
         _MODEL,
         "smartml.Model",
         "type colocated set_path params_to_args enable_key_prefixing disable_key_prefixing query_key_prefixing "
-        "register_incoming_entity attach_generator_files colocate_db_tcp colocate_db_uds",
+        "register_incoming_entity attach_generator_files colocate_db_tcp colocate_db_uds add_ml_model add_script "
+        "add_function",
     ),
     *_kept(
         _MODEL,
         "name params params_as_args path batch_settings files incoming_entities attached_files_table "
-        "print_attached_files db_models db_scripts add_ml_model add_script add_function",
+        "print_attached_files",
     ),
     *_kept(_MODEL, "run_settings", gives=_RUN),
     _better(f"{_MODEL}.colocate_db", "smartml.Model.colocate_db_tcp", "the new name of it; the old one warns"),
@@ -133,13 +134,14 @@ _ENTITIES = [
         _ENSEMBLE,
         "smartml.Ensemble",
         "type batch set_path add_model enable_key_prefixing query_key_prefixing register_incoming_entity "
-        "attach_generator_files",
+        "attach_generator_files add_ml_model add_script add_function",
         models=f"[{_MODEL}]",
         entities=f"[{_MODEL}]",
     ),
-    *_kept(
-        _ENSEMBLE, "name params params_as_args path run_settings batch_settings add_ml_model add_script add_function"
-    ),
+    *_kept(_ENSEMBLE, "name params path batch_settings"),
+    _missing(f"{_ENSEMBLE}.run_settings", "", "each member has its own: member.run_settings"),
+    _missing(f"{_ENSEMBLE}.params_as_args", "", "each member has its own: member.params_as_args"),
+    *(_missing(f"{_MODEL}.{name}", "", "Model.db_objects holds both") for name in ("db_models", "db_scripts")),
     *_kept("smartsim.entity", "SmartSimEntity EntityList EntitySequence TaggedFilesHierarchy DBNode DBObject"),
     _better("smartsim.entity.TelemetryConfiguration", _START, _RECORDS),
     *_kept("smartsim.entity", "DBModel DBScript"),
@@ -182,7 +184,9 @@ _SETTINGS = [
         "set_cpu_bindings set_memory_per_node set_verbose_launch set_quiet_launch set_broadcast set_time set_walltime "
         "set_node_feature set_binding set_mpmd_preamble make_mpmd",
     ),
-    *_kept(_RUN, "exe exe_args run_args env_vars run_command container mpmd in_batch colocated_db_settings"),
+    *_kept(_RUN, "exe exe_args run_args env_vars run_command container mpmd"),
+    _missing(f"{_RUN}.in_batch", "", "settings do not change when something starts"),
+    _missing(f"{_RUN}.colocated_db_settings", "", "a database of a program's own is the model's: Model.colocated"),
     *_settings("slurm", "SrunSettings", _RUN, "set_het_group format_comma_sep_env_vars"),
     *_kept("smartsim.settings.SrunSettings", "alloc"),
     *_settings("mpi", "MpirunSettings", _RUN),
@@ -333,10 +337,14 @@ _LEARNING = [
     *_same(_DOWNLOADER, "smartml.feeds.DataDownloader", f"init_samples update_data {_FEED}"),
     *_kept(
         _DOWNLOADER,
-        "num_samples indices shuffle dynamic batch_size address cluster verbose uploader_keys next_indices "
+        "num_samples shuffle dynamic batch_size address cluster verbose uploader_keys "
         "replica_rank num_replicas list_name sample_name target_name set_replica_parameters log",
     ),
     *_kept(_DOWNLOADER, "client", gives=_CLIENT),
+    *(
+        _missing(f"{_DOWNLOADER}.{name}", "", "a feed keeps no such list; state_dict says where it is")
+        for name in ("indices", "next_indices")
+    ),
     *(
         _better(
             f"{_DOWNLOADER}({name})",
@@ -373,18 +381,17 @@ _CLIENTS = [
         "poll_tensor poll_dataset poll_key put_dataset delete_dataset copy_dataset rename_dataset append_to_list "
         "delete_list copy_list rename_list get_list_length poll_list_length poll_list_length_gte poll_list_length_lte "
         "set_data_source use_tensor_ensemble_prefix use_dataset_ensemble_prefix use_list_ensemble_prefix "
-        "get_db_node_info get_db_cluster_info flush_db save config_get config_set",
+        "get_db_node_info get_db_cluster_info flush_db save config_get config_set set_model_chunk_size "
+        f"{_MODELS_AND_SCRIPTS} set_function set_function_multigpu use_model_ensemble_prefix",
         get_dataset=_DATASET,
         get_datasets_from_list=f"[{_DATASET}]",
         get_dataset_list_range=f"[{_DATASET}]",
     ),
-    *_kept(_CLIENT, "set_model_chunk_size use_model_ensemble_prefix"),
     _missing(
         f"{_CLIENT}.get_ai_info",
         "smartml.Client.get_db_node_info",
-        "there is no RedisAI in the database; its server tells about itself",
+        "there is no RedisAI in the database; SmartRedis's own client gets what the tensor module counts",
     ),
-    *_kept(_CLIENT, f"{_MODELS_AND_SCRIPTS} set_function set_function_multigpu"),
     Name(_DATASET, ours="smartml.Dataset", parent="smartredis.SRObject"),
     *_same(
         _DATASET,
@@ -474,14 +481,12 @@ _PACKAGES = [
     _missing("the package dragonhpc", "", _DRAGON),
 ]
 
+_NO_SMART = "there is no command of that name; an alias for smartml compat smart does, too"
 _SHELL = [
-    _better("smart build", "pip install smartml", "there is nothing to build, but for smartml module build"),
-    _better("smart clean", "", "there is nothing built to remove"),
-    _better("smart clobber", "", "there is nothing built to remove"),
-    _better("smart dbcli", "redis-cli", "any redis-cli does"),
-    _better("smart info", "smartml info", "it tells what is installed"),
-    _better("smart site", "smartml info", "it tells where smartml is"),
-    _better("smart validate", "smartml doctor", "it tells what the machine lacks, and how to get it"),
+    *(
+        _missing(f"smart {command}", f"smartml compat smart {command}", _NO_SMART)
+        for command in ("build", "clean", "clobber", "dbcli", "info", "site", "validate")
+    ),
     _missing("smart teardown", "", _DRAGON),
     _missing("smart dashboard", "smartml watch", "smartml serves the page of a run itself"),
 ]
@@ -533,7 +538,7 @@ HOMES = {
     "smartsim.ml.tf.utils": "smartsim.ml.tf",
     "smartsim.ml.torch.data": "smartsim.ml.torch",
     "smartsim.tf": "smartsim.ml.tf",
-    "smartsim.launcher": "smartsim.wlm",
+    "smartsim.slurm": "smartsim.wlm.slurm",
     **dict.fromkeys(
         (
             *("smartsim.entity.model", "smartsim.entity.ensemble", "smartsim.entity.dbnode"),
