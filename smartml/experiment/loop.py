@@ -15,7 +15,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
 
 import psutil
 
@@ -29,6 +28,9 @@ _SPARE_FILES = 64
 
 # So many acts may block at the same time; the others wait for their turn.
 _MOST_ASIDE = 16
+
+# How long a thread that has nothing more to do aside waits for the next: starting one costs more than most acts.
+_IDLE_S = 2.0
 
 
 @dataclasses.dataclass(order=True)
@@ -46,15 +48,6 @@ class Timer:
         self.is_cancelled = True
 
 
-class _Watch(NamedTuple):
-    """A process whose end is told by a descriptor of the kernel."""
-
-    descriptor: int
-    pid: int
-    act: Act
-    wait: Act | None
-
-
 class Loop:
     """Call functions when processes end, and when moments come. One per process, safe to use from any thread.
 
@@ -70,13 +63,14 @@ class Loop:
         self._lock = threading.Lock()
         self._order = itertools.count()
         self._timers: list[Timer] = []
-        # What other threads want: timers to set, descriptors of processes to watch.
-        self._inbox: deque[Timer | _Watch] = deque()
+        # The timers that other threads want to set.
+        self._inbox: deque[Timer] = deque()
         self._selector: selectors.BaseSelector | None = None
         self._wake: tuple[int, int] | None = None
-        # What may block, and how many threads are at it.
+        # What may block, how many threads are there for it, and how many of them have nothing to do.
         self._aside: deque[Act] = deque()
-        self._busy = 0
+        self._threads = self._idle = 0
+        self._has_aside = threading.Condition(self._lock)
 
     def call_later(self, delay_s: float, act: Act) -> Timer:
         """Call a function after some seconds, unless the timer is cancelled until then."""
@@ -92,8 +86,7 @@ class Loop:
         if self._has_pidfds:
             try:
                 descriptor = os.pidfd_open(pid)
-                if _leaves_spare_files(descriptor):
-                    self._post(_Watch(descriptor, pid, act, wait))
+                if self._watch_by_descriptor(descriptor, act):
                     return
                 os.close(descriptor)
             except ProcessLookupError:
@@ -107,15 +100,18 @@ class Loop:
         """Call a function that may block in a thread of its own, as soon as one is free."""
         with self._lock:
             self._aside.append(act)
-            if self._busy == _MOST_ASIDE:
+            if self._idle >= len(self._aside):
+                self._has_aside.notify()
                 return
-            self._busy += 1
+            if self._threads == _MOST_ASIDE:
+                return
+            self._threads += 1
         try:
             threading.Thread(target=self._run_aside, name="supervisor aside", daemon=True).start()
         except RuntimeError as error:
             # There are too many, or this process is about to end (Python 3.12.0 and 3.12.1 start none then).
             logger.debug("what may block is called by the loop: %s", error)
-            self.call_later(0, self._run_aside)
+            self.call_later(0, lambda: self._run_aside(idle_s=0))
 
     def abandon(self) -> None:
         """Forget everything, in a forked child: it belongs to its parent, and so does the thread."""
@@ -125,25 +121,27 @@ class Loop:
             self._selector.close()
         if self._wake is not None:
             os.close(self._wake[1])
-        for item in self._inbox:
-            if isinstance(item, _Watch):
-                os.close(item.descriptor)
         self._reset()
 
-    def _post(self, item: Timer | _Watch) -> None:
+    def _post(self, timer: Timer) -> None:
         with self._lock:
-            self._inbox.append(item)
-            if self._wake is None:
-                self._wake = os.pipe()
-                for end in self._wake:
-                    os.set_blocking(end, False)
-                self._selector = selectors.DefaultSelector()
-                self._selector.register(self._wake[0], selectors.EVENT_READ)
-                arguments = (self._selector, self._wake[0])
-                threading.Thread(target=self._run, args=arguments, name="supervisor loop", daemon=True).start()
+            self._inbox.append(timer)
+            _, (_, waker) = self._running()
             # A full pipe wakes, too.
             with contextlib.suppress(BlockingIOError):
-                os.write(self._wake[1], b"\0")
+                os.write(waker, b"\0")
+
+    def _running(self) -> tuple[selectors.BaseSelector, tuple[int, int]]:
+        """Start the thread, unless it runs; return what it waits for, and the pipe that wakes it. The lock is held."""
+        if self._selector is None or self._wake is None:
+            self._wake = os.pipe()
+            for end in self._wake:
+                os.set_blocking(end, False)
+            self._selector = selectors.DefaultSelector()
+            self._selector.register(self._wake[0], selectors.EVENT_READ)
+            arguments = (self._selector, self._wake[0])
+            threading.Thread(target=self._run, args=arguments, name="supervisor loop", daemon=True).start()
+        return self._selector, self._wake
 
     def _run(self, selector: selectors.BaseSelector, wake: int) -> None:
         while True:
@@ -152,28 +150,31 @@ class Loop:
                 if key.fd == wake:
                     os.read(wake, 65536)
                 else:
-                    selector.unregister(key.fd)
-                    os.close(key.fd)
+                    with self._lock:
+                        selector.unregister(key.fd)
+                        os.close(key.fd)
                     _call(key.data)
             while self._inbox:
-                item = self._inbox.popleft()
-                if isinstance(item, Timer):
-                    heapq.heappush(self._timers, item)
-                else:
-                    self._register(selector, item)
+                heapq.heappush(self._timers, self._inbox.popleft())
             while self._timers and self._timers[0].when <= time.monotonic():
                 timer = heapq.heappop(self._timers)
                 if not timer.is_cancelled:
                     _call(timer.act)
 
-    def _register(self, selector: selectors.BaseSelector, item: _Watch) -> None:
-        try:
-            selector.register(item.descriptor, selectors.EVENT_READ, item.act)
-        except OSError as error:
-            # The kernel limits how many are waited for (/proc/sys/fs/epoll/max_user_watches).
-            logger.debug("process %d is watched by a thread: %s", item.pid, error)
-            os.close(item.descriptor)
-            self._watch_by_thread(item.pid, item.act, item.wait)
+    def _watch_by_descriptor(self, descriptor: int, act: Act) -> bool:
+        """Wait for a descriptor, too, unless there are too many."""
+        if not _leaves_spare_files(descriptor):
+            return False
+        with self._lock:
+            selector, _ = self._running()
+            try:
+                # The thread may be waiting at this moment: the kernel's epoll takes that, and need not be woken.
+                selector.register(descriptor, selectors.EVENT_READ, act)
+            except OSError as error:
+                # The kernel limits how many are waited for (/proc/sys/fs/epoll/max_user_watches).
+                logger.debug("a process is watched by a thread: %s", error)
+                return False
+        return True
 
     def _watch_by_thread(self, pid: int, act: Act, wait: Act | None) -> None:
         def wait_and_call() -> None:
@@ -183,14 +184,19 @@ class Loop:
 
         threading.Thread(target=wait_and_call, name=f"watch {pid}", daemon=True).start()
 
-    def _run_aside(self) -> None:
+    def _run_aside(self, idle_s: float = _IDLE_S) -> None:
         while True:
-            with self._lock:
-                if not self._aside:
-                    self._busy -= 1
+            with self._has_aside:
+                self._idle += 1
+                has_more = self._has_aside.wait_for(lambda: self._aside, idle_s)
+                self._idle -= 1
+                if not has_more:
+                    self._threads -= 1
                     return
                 act = self._aside.popleft()
             _call(act)
+            # What was done is not kept alive until the next comes.
+            del act
 
 
 def _leaves_spare_files(descriptor: int) -> bool:
