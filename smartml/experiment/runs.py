@@ -1,5 +1,6 @@
 """The table of runs: every start of an experiment, what became of it, and the tries that it took."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -180,22 +181,28 @@ class Runs:
 
     def __init__(self) -> None:
         self._runs: list[Run] = []
+        # The same by the names of their entities: experiments may have thousands of members.
+        self._by_name: defaultdict[str, list[Run]] = defaultdict(list)
 
     def add(self, run: Run) -> None:
         """Append a start."""
         self._runs.append(run)
+        self._by_name[run.entity.name].append(run)
 
     def remove(self, run: Run) -> None:
         """Forget a start that failed before anything ran."""
         self._runs.remove(run)
+        self._by_name[run.entity.name].remove(run)
 
     def next_number(self, entity: Model | Orchestrator) -> int:
         """Return the number that the next start of an entity has."""
-        return 1 + max((row.number for run in self._runs if run.is_of(entity) for row in run.rows()), default=0)
+        alike = self._by_name[entity.name]
+        return 1 + max((row.number for run in alike if run.is_of(entity) for row in run.rows()), default=0)
 
     def latest(self, model: Model) -> ProgramRun | None:
         """Return the latest start of a model; of one that another process has started, the name counts."""
-        return next((run for run in reversed(self.programs()) if run.is_of(model)), None)
+        alike = (run for run in reversed(self._by_name[model.name]) if isinstance(run, ProgramRun))
+        return next((run for run in alike if run.is_of(model)), None)
 
     def programs(self) -> list[ProgramRun]:
         """Return the starts of programs."""

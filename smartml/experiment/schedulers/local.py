@@ -54,7 +54,8 @@ def child_environment(
     `log` is where a SmartRedis client reports what went wrong; on the standard output it would get between results.
     """
     stale = ("SSKEYIN", "SSKEYOUT", *(("SSDB", "SR_DB_TYPE", AUTH_VARIABLE) if databases else ()))
-    environment = {name: value for name, value in caller.items() if not _is_one_of(name, stale)}
+    suffixed = tuple(f"{variable}_" for variable in stale)
+    environment = {name: value for name, value in caller.items() if name not in stale and not name.startswith(suffixed)}
     environment.setdefault("PYTHONUNBUFFERED", "1")  # Output that can be followed, and is there after a crash.
     environment.setdefault("SR_LOG_LEVEL", "INFO")  # Without it, and a file, every client begins with a warning.
     if log is not None:
@@ -124,7 +125,3 @@ def _database_type(addresses: Sequence[str]) -> str:
 def _key_variables(suffix: str, reads_from: Iterable[str], writes_as: str | None) -> dict[str, str]:
     variables = {f"SSKEYIN{suffix}": ",".join(reads_from), f"SSKEYOUT{suffix}": writes_as or ""}
     return {name: value for name, value in variables.items() if value}
-
-
-def _is_one_of(name: str, variables: Iterable[str]) -> bool:
-    return any(name == variable or name.startswith(f"{variable}_") for variable in variables)
