@@ -323,8 +323,7 @@ class Experiment:
                     self._start_database(database, kill_on_interrupt, detach)
                 if self.monitoring is not None and not self.monitoring.is_closed:
                     self.monitoring.look()
-                for runs in self._new_runs(chosen, detach, not kill_on_interrupt):
-                    self._launching.start(*runs)
+                self._launching.start(self._new_runs(chosen, detach, not kill_on_interrupt))
             except Exception:
                 self._stop(list(self._runs)[before:])
                 raise
@@ -525,8 +524,7 @@ class Experiment:
         return [database for database in self._databases if database.is_running]
 
     def _wait_for(self, runs: Iterable[ProgramRun], timeout_s: float | None = None) -> bool:
-        waited_for = list(runs)
-        return supervisor.wait_until(lambda: all(run.is_over for run in waited_for), timeout_s)
+        return supervisor.wait(runs, timeout_s)
 
     def _latest_run(self, model: Model) -> ProgramRun:
         run = self._runs.latest(model)

@@ -14,7 +14,7 @@ The guardian is this file run as a script: one small process beside each owner, 
 the read end of a pipe whose write end only the owner has. When the owner ends, in whatever way, the kernel closes
 that end, and the guardian ends every job it was told of. Lines on the pipe (`lifeline.py` writes them):
 
-    + <mark>                  a job is about to start
+    + <mark> <mark> ...       jobs that may start from now on
     = <mark> <pid> <created> <grace>
                               its first process, that process's creation time, and the seconds between SIGTERM and
                               SIGKILL
@@ -205,9 +205,11 @@ def _apply(lines: bytes, jobs: dict[str, Root | None], graces: dict[str, float],
             folders.pop(mark, None)
         elif act == "/":
             folders[mark] = bytes.fromhex(more[0])
+        elif act == "+":
+            jobs.update(dict.fromkeys((mark, *more)))
         else:
-            jobs[mark] = Root(int(more[0]), float(more[1])) if more else None
-            graces[mark] = float(more[2]) if more else GRACE_S
+            jobs[mark] = Root(int(more[0]), float(more[1]))
+            graces[mark] = float(more[2])
     return rest
 
 

@@ -1,7 +1,7 @@
 """The journal of an experiment: what was started, and how it ended, in `<exp_path>/.smartml/journal.jsonl`.
 
-One JSON object per line, appended with one write each, so that several processes may write, and one that is killed
-leaves at most its last line unfinished. `time` is in seconds since the epoch. The lines, by their `event`:
+One JSON object per line, whole lines appended with one write, so that several processes may write, and one that is
+killed leaves at most its last line unfinished. `time` is in seconds since the epoch. The lines, by their `event`:
 
     experiment  name, launcher, pid, created, host                      a script begins to start things
     start       id, name, kind, number, is_detached, grace_s, and what finds the job again:
@@ -12,11 +12,13 @@ leaves at most its last line unfinished. `time` is in seconds since the epoch. T
     end         id, returncode [, reason]                               a job has ended; null = nobody knows the code
 """
 
+import contextlib
 import json
 import logging
 import os
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +28,9 @@ from smartml.experiment.guardian import Root, find_root
 from smartml.experiment.job import Job
 
 logger = logging.getLogger(__name__)
+
+# So many lines wait to be written at once, at most, while many programs are started.
+_MOST_PENDING = 32
 
 # Where, in the folder of an experiment.
 JOURNAL = Path(".smartml", "journal.jsonl")
@@ -46,6 +51,10 @@ class Journal:
 
     def __init__(self, exp_path: str) -> None:
         self.file = Path(exp_path) / JOURNAL
+        self._lock = threading.Lock()
+        # Events with their lines that are not written yet, and how many there are before they are written.
+        self._pending: list[tuple[str, str]] = []
+        self._most_pending = 1
 
     def experiment(self, name: str, launcher: str, pid: int, created: float) -> None:
         """Note that a script begins to start things."""
@@ -54,7 +63,7 @@ class Journal:
 
     def start(self, job: Job, start: Start) -> None:
         """Note a started job."""
-        self._write("start", **{**start._asdict(), **job.record()})
+        self._write("start", may_wait=not job.is_detached, **{**start._asdict(), **job.record()})
 
     def database(self, name: str, record: str) -> None:
         """Note a running database."""
@@ -67,23 +76,50 @@ class Journal:
     def end(self, job: Job) -> None:
         """Note how a job has ended."""
         reason = {"reason": job.reason} if job.reason else {}
-        self._write("end", id=job.record()["id"], returncode=job.returncode, **reason)
+        self._write("end", may_wait=not job.is_detached, id=job.record()["id"], returncode=job.returncode, **reason)
 
-    def make_folder(self) -> None:
-        """Make the folder that the journal lies in."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-
-    def _write(self, event: str, **fields: object) -> None:
-        line = json.dumps({"event": event, **fields, "time": time.time()}) + "\n"
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Write what a block tells of processes that end with this one a few lines at a time: it starts many."""
+        with self._lock:
+            self._most_pending = _MOST_PENDING
         try:
-            self.make_folder()
-            file = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                os.write(file, line.encode())
-            finally:
-                os.close(file)
+            yield
+        finally:
+            with self._lock:
+                self._most_pending = 1
+                self._flush()
+
+    def _write(self, event: str, may_wait: bool = False, **fields: object) -> None:
+        line = json.dumps({"event": event, **fields, "time": time.time()})
+        with self._lock:
+            self._pending.append((event, line))
+            if not may_wait or len(self._pending) >= self._most_pending:
+                self._flush()
+
+    def _flush(self) -> None:
+        """Append the lines that are there, with one write. The lock is held."""
+        pending, self._pending = self._pending, []
+        try:
+            if pending:
+                _append(self.file, [line for _, line in pending])
         except OSError as error:
-            logger.warning("the journal %s does not learn of a %s: %s", self.file, event, error)
+            events = ", ".join(dict.fromkeys(f"a {event}" for event, _ in pending))
+            logger.warning("the journal %s does not learn of %s: %s", self.file, events, error)
+
+
+def _append(file: Path, lines: Iterable[str]) -> None:
+    """Append lines to a file with one write, and make its folder where it is missing. Raises OSError."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    try:
+        descriptor = os.open(file, flags, 0o644)
+    except FileNotFoundError:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file, flags, 0o644)
+    try:
+        os.write(descriptor, "".join(f"{line}\n" for line in lines).encode())
+    finally:
+        os.close(descriptor)
 
 
 class Script(NamedTuple):

@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from smartml.errors import DependencyError, ProgramNotFoundError, SmartMLError
@@ -91,8 +91,18 @@ class Launching:
             for dependency in model.dependencies:
                 dependency.check(model, is_known, [*self._databases(), *databases])
 
-    def start(self, *runs: ProgramRun) -> None:
-        """Start a program, or those of one batch job, now or when what they wait for has come. Raises LaunchError."""
+    def start(self, groups: Iterable[Sequence[ProgramRun]]) -> None:
+        """Start programs, those of one batch job as a group, now or when what they wait for has come.
+
+        Raises LaunchError.
+        """
+        # Read once: for many programs it costs as much as to start them.
+        caller = dict(os.environ)
+        with self._journal.together():
+            for runs in groups:
+                self._start(runs, caller)
+
+    def _start(self, runs: Sequence[ProgramRun], caller: Mapping[str, str]) -> None:
         for run in runs:
             self._runs.add(run)
         waiting = [run for run in runs if run.entity.dependencies]
@@ -100,7 +110,7 @@ class Launching:
             if runs[0].batch is not None:
                 runs[0].batch.is_begun = True
             try:
-                self._begin(*runs)
+                self._begin(runs, caller)
             except BaseException:
                 for run in runs:
                     self._runs.remove(run)
@@ -141,7 +151,7 @@ class Launching:
                 self._tell(run)
         supervisor.stop(jobs, grace_s)
         longest_s = max((run.entity.policy.grace_s if grace_s is None else grace_s for run in running), default=0.0)
-        supervisor.wait_until(lambda: all(run.is_over for run in running), longest_s + GRACE_S)
+        supervisor.wait(running, longest_s + GRACE_S)
 
     def hand_over(self, runs: Iterable[ProgramRun], services: Sequence[Job]) -> None:
         """Let what runs go on after this process, unwatched, services as well, and what waits never begin."""
@@ -233,7 +243,7 @@ class Launching:
                 run.settle(Status.STATUS_CANCELLED)
             return
         try:
-            self._begin(*runs)
+            self._begin(runs, os.environ)
         except (SmartMLError, OSError) as error:
             for run in runs:
                 logger.error("%s failed: %s", run.name, error)
@@ -245,11 +255,11 @@ class Launching:
         run.settle(status)
         self._tell(run)
 
-    def _begin(self, *runs: ProgramRun) -> None:
+    def _begin(self, runs: Sequence[ProgramRun], caller: Mapping[str, str]) -> None:
         if (batch := runs[0].batch) is not None:
             self._begin_batch(batch, runs)
         else:
-            self._begin_process(runs[0])
+            self._begin_process(runs[0], caller)
 
     def _begin_batch(self, batch: Batch, runs: Sequence[ProgramRun]) -> None:
         for run in runs:
@@ -292,9 +302,9 @@ class Launching:
         supervisor.adopt(job, on_end=lambda job: self._on_end(run, job))
         self._tell(run)
 
-    def _begin_process(self, run: ProgramRun) -> None:
+    def _begin_process(self, run: ProgramRun, caller: Mapping[str, str]) -> None:
         model = run.entity
-        command = self._command(model)
+        command = self._command(model, caller)
         self._uploads.put([model], self._databases())
         # Before it runs: who looks for it shall not miss it.
         self._publish(run, Status.STATUS_RUNNING)
@@ -388,7 +398,7 @@ class Launching:
         prefix = model.name if model.query_key_prefixing() else ""
         self._publisher.publish(self._databases(), EntityState(model.name, str(status or run.status), prefix))
 
-    def _command(self, model: Model) -> Command:
+    def _command(self, model: Model, caller: Mapping[str, str]) -> Command:
         """Return what is to be started; the files of the model are put in place first, and those the command reads."""
         folder = Path(model.path)
         if self._generated.get(model.name) is not model.files:
@@ -396,7 +406,7 @@ class Launching:
         out, err = folder / f"{model.name}.out", folder / f"{model.name}.err"
         addresses = reachable(self._databases())
         environment = child_environment(
-            os.environ,
+            caller,
             with_own_database(model, addresses),
             reads_from=[entity.name for entity in model.incoming_entities],
             writes_as=model.name if model.query_key_prefixing() else None,

@@ -6,12 +6,17 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
 
 from smartml.experiment import guardian
 from smartml.experiment.guardian import GRACE_S, MARK_VARIABLE, Root
+
+# So many marks are put under guard in one go: each time the guardian wakes up.
+_MARKS_AT_ONCE = 32
 
 _NOT_FOR_GUARDIANS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -29,6 +34,8 @@ class Lifeline:
         # What the guardian was told, to tell it again to a successor: jobs, and folders to delete after them.
         self._jobs: dict[str, tuple[Root | None, float]] = {}
         self._folders: dict[str, Path] = {}
+        # Marks under guard that no job has yet.
+        self._ready: deque[str] = deque()
         # Marks of this process begin with these letters, and count.
         self._owner = secrets.token_hex(8)
         self._count = 0
@@ -39,8 +46,19 @@ class Lifeline:
             self._count += 1
             return f"{self._owner}-{self._count}"
 
-    def add(self, mark: str, root: Root | None = None, grace_s: float = GRACE_S) -> None:
-        """Put a job under guard: before its first process starts, and again, with `root`, when it has."""
+    def guarded_mark(self) -> str:
+        """Return a mark that no other job has, and put whatever will carry it under guard."""
+        with self._lock:
+            if not self._ready:
+                marks = [f"{self._owner}-{self._count + number}" for number in range(1, _MARKS_AT_ONCE + 1)]
+                self._count += len(marks)
+                self._jobs |= dict.fromkeys(marks, (None, GRACE_S))
+                self._ready.extend(marks)
+                self._tell(_marks_line(marks))
+            return self._ready.popleft()
+
+    def add(self, mark: str, root: Root, grace_s: float = GRACE_S) -> None:
+        """Say what is to be known of a job with a guarded mark, once its first process has started."""
         with self._lock:
             self._jobs[mark] = root, grace_s
             self._tell(_line(mark, root, grace_s))
@@ -65,6 +83,7 @@ class Lifeline:
             process, self._guardian = self._guardian, None
             self._jobs.clear()
             self._folders.clear()
+            self._ready.clear()
         if process and process.stdin:
             process.stdin.close()
             process.wait()
@@ -79,7 +98,8 @@ class Lifeline:
     def _tell(self, line: str) -> None:
         if self._guardian is None:
             self._guardian = _start_guardian()
-            lines = [_line(mark, root, grace_s) for mark, (root, grace_s) in self._jobs.items()]
+            lines = [_marks_line([mark]) for mark, (root, _) in self._jobs.items() if root is None]
+            lines += [_line(mark, root, grace_s) for mark, (root, grace_s) in self._jobs.items() if root is not None]
             line = "".join(lines + [_folder_line(mark, folder) for mark, folder in self._folders.items()])
         assert self._guardian.stdin is not None
         try:
@@ -91,8 +111,12 @@ class Lifeline:
             self._tell("")
 
 
-def _line(mark: str, root: Root | None, grace_s: float) -> str:
-    return f"= {mark} {root.pid} {root.created} {grace_s}\n" if root else f"+ {mark}\n"
+def _marks_line(marks: Iterable[str]) -> str:
+    return " ".join(("+", *marks)) + "\n"
+
+
+def _line(mark: str, root: Root, grace_s: float) -> str:
+    return f"= {mark} {root.pid} {root.created} {grace_s}\n"
 
 
 def _folder_line(mark: str, folder: Path) -> str:

@@ -6,9 +6,10 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from smartml.errors import LaunchError
 from smartml.experiment.detached import Recording, start_detached
@@ -16,7 +17,7 @@ from smartml.experiment.guardian import GRACE_S, Root
 from smartml.experiment.job import Job, names_with_titles
 from smartml.experiment.lifeline import lifeline
 from smartml.experiment.loop import Timer, loop
-from smartml.experiment.process import ChildJob, ProcessJob, end_marked, marked, start_process
+from smartml.experiment.process import ChildJob, ProcessJob, births, end_marked, marked, start_process
 from smartml.experiment.schedulers.local import Command
 from smartml.experiment.states import Status
 
@@ -24,6 +25,28 @@ logger = logging.getLogger(__name__)
 
 # Called when a job has ended, before anyone waiting for the job goes on. It may take a while: other jobs do not wait.
 OnEnd = Callable[[Any], None]
+
+
+class Ending(Protocol):
+    """What may be waited for: a job, or a run of several tries."""
+
+    @property
+    def is_over(self) -> bool:
+        """True once it has ended for good, and everyone who must hear of that has."""
+
+
+class _Waiter(NamedTuple):
+    """Someone who waits for several things to end. Whoever ends one looks, so that nobody is woken for nothing."""
+
+    # Those that may not be over yet, in reversed order.
+    left: list[Ending]
+    done: threading.Event
+
+    def is_done(self) -> bool:
+        """Tell whether all are over."""
+        while self.left and self.left[-1].is_over:
+            self.left.pop()
+        return not self.left
 
 
 class Supervisor:
@@ -34,7 +57,8 @@ class Supervisor:
 
     def abandon(self) -> None:
         """Forget every job, in a forked child: they belong to its parent."""
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._waiters: list[_Waiter] = []
         # True when this process is about to end: nothing is started any more.
         self.is_closing = False
         # Jobs to end with this process, by their marks.
@@ -60,17 +84,17 @@ class Supervisor:
         says where start and end of a detached program are to be noted. The output files of an earlier run are kept (see
         `keep_earlier`). Raises LaunchError.
         """
-        mark = lifeline.new_mark()
-        if not detach:
-            # Before the start: this process may be killed at any moment.
-            lifeline.add(mark)
+        # Under guard before the start: this process may be killed at any moment.
+        mark = lifeline.new_mark() if detach else lifeline.guarded_mark()
         try:
             if detach and recording is not None:
                 job: ProcessJob = start_detached(recording, command, mark)
             else:
+                before = time.time()
                 process = start_process(command, marked(command.environment, mark, detach))
+                root = births.root_of(process.pid, before)
                 options = {"is_service": is_service, "scratch": scratch, "grace_s": grace_s}
-                job = ChildJob(name, command, mark, process, **options)
+                job = ChildJob(name, command, mark, process, root, **options)
         except OSError as error:
             lifeline.release(mark)
             raise LaunchError(f"{name!r} cannot be started: {' '.join(command.argv)}: {error}") from error
@@ -113,20 +137,27 @@ class Supervisor:
         """Let a folder stay."""
         lifeline.release(mark)
 
-    def wait(self, jobs: Iterable[Job], timeout_s: float | None = None) -> bool:
-        """Block until all the jobs have ended; return False when `timeout_s` passed first."""
-        waited_for = list(jobs)
-        return self.wait_until(lambda: all(job.is_over for job in waited_for), timeout_s)
-
-    def wait_until(self, is_so: Callable[[], bool], timeout_s: float | None = None) -> bool:
-        """Block until something is so, which is looked at whenever a job is over, and at each `notify`."""
-        with self._changed:
-            return self._changed.wait_for(is_so, timeout_s)
+    def wait(self, jobs: Iterable[Ending], timeout_s: float | None = None) -> bool:
+        """Block until all of them are over; return False when `timeout_s` passed first."""
+        waiter = _Waiter(list(jobs)[::-1], threading.Event())
+        with self._lock:
+            if waiter.is_done():
+                return True
+            self._waiters.append(waiter)
+        try:
+            return waiter.done.wait(timeout_s)
+        finally:
+            with self._lock:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
 
     def notify(self) -> None:
-        """Have those who wait look again."""
-        with self._changed:
-            self._changed.notify_all()
+        """Wake those who wait, if all is over now that they wait for; called when something is."""
+        with self._lock:
+            for waiter in list(self._waiters):
+                if waiter.is_done():
+                    self._waiters.remove(waiter)
+                    waiter.done.set()
 
     def stop(self, jobs: Iterable[Job], grace_s: float | None = None) -> None:
         """End the jobs, with all that descends from them; those that have ended are left as they are.
@@ -197,11 +228,10 @@ class Supervisor:
         try:
             on_end(job)
         finally:
-            with self._changed:
-                job.is_over = True
-                if isinstance(job, ProcessJob):
-                    self._owned.pop(job.mark, None)
-                self._changed.notify_all()
+            job.is_over = True
+            if isinstance(job, ProcessJob):
+                self._owned.pop(job.mark, None)
+            self.notify()
 
 
 def report_failure(job: Job, what_next: str = "") -> None:
