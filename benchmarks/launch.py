@@ -11,8 +11,9 @@ submitit's local executor and Dask's LocalCluster, the latter with a worker per 
 program; where submitit (`pip install submitit`) or distributed is missing its line is, too. "own CPU" is that of this
 process, the workers' and executors' own processes not counted.
 
-At last what the supervisor costs while jobs run: the CPU time of this process, as a share of one core, during so many
-jobs of one second, in waves and all at once; and whether a process is left when a script with so many jobs is ended by
+At last what the supervisor costs while jobs run: the CPU time of this process and its guardian, as a share of one core,
+during so many jobs of one second, in waves and all at once, beside `subprocess`, which makes the same folders and files
+and starts the same programs; and whether a process is left when a script with so many jobs is ended by
 SIGINT, SIGTERM or SIGKILL.
 """
 
@@ -96,6 +97,8 @@ class Cost(NamedTuple):
     wall_s: float
     # Of this process.
     cpu_s: float
+    # Of the guardian beside it, where that was asked for.
+    guardian_s: float = 0.0
 
 
 def cost_of(work: Callable[[], object]) -> Cost:
@@ -157,18 +160,55 @@ def many_jobs(jobs: int, rounds: int) -> Table:
     return table
 
 
-def supervision(jobs: int) -> Table:
-    """Measure this process's share of a core while jobs of one second run."""
-    title = f"supervising {jobs} jobs of `sleep 1`"
-    table = Table("jobs at a time", "wall (s)", "own CPU (s)", "per job (ms)", "share of a core", title=title)
+def run_bare(folder: str, jobs: int, command: list[str], waves: int = 1) -> None:
+    """Run a program so many times by `subprocess`: each with a folder, two output files, and a session of its own."""
+    for wave in range(waves):
+        processes = []
+        for number in range(jobs // waves):
+            path = Path(folder, f"job{wave}_{number}")
+            path.mkdir()
+            with open(path / "out", "wb") as out, open(path / "err", "wb") as err:
+                processes.append(
+                    subprocess.Popen(
+                        command,
+                        cwd=path,
+                        env=dict(os.environ),
+                        stdin=subprocess.DEVNULL,
+                        stdout=out,
+                        stderr=err,
+                        start_new_session=True,
+                    )
+                )
+        assert {process.wait() for process in processes} == {0}
+
+
+def supervision(jobs: int, rounds: int) -> Table:
+    """Measure this process's share of a core while jobs of one second run, beside what starts them and no more."""
+    title = f"supervising {jobs} jobs of `sleep 1`, median of {rounds}"
+    head = ("jobs at a time", "", "wall (s)", "own CPU (s)", "guardian's", "per job (ms)", "share of a core")
+    table = Table(*head, title=title)
+    sides = {"smartml": run_ensemble, "subprocess": run_bare}
     for at_a_time in (10, 20, jobs):
-        with tempfile.TemporaryDirectory() as folder:
-            waves = jobs // at_a_time
-            cost = cost_of(lambda: run_ensemble(folder, jobs, ["sleep", "1"], waves))  # noqa: B023
-        share = cost.cpu_s / cost.wall_s
-        per_job = 1000 * cost.cpu_s / jobs
-        table.add_row(str(at_a_time), f"{cost.wall_s:.1f}", f"{cost.cpu_s:.2f}", f"{per_job:.1f}", f"{share:.1%}")
+        costs: dict[str, list[Cost]] = {name: [] for name in sides}
+        for _ in range(rounds):
+            for name, run in sides.items():
+                with tempfile.TemporaryDirectory() as folder:
+                    arguments = (folder, jobs, ["sleep", "1"], jobs // at_a_time)
+                    guardian = guardian_cpu_s()
+                    cost = cost_of(lambda run=run, arguments=arguments: run(*arguments))  # type: ignore[misc]
+                    costs[name].append(cost._replace(guardian_s=guardian_cpu_s() - guardian))
+        for name, found in costs.items():
+            cost = Cost(*map(statistics.median, zip(*found, strict=True)))
+            own_s = cost.cpu_s + cost.guardian_s
+            figures = (f"{cost.wall_s:.2f}", f"{cost.cpu_s:.3f}", f"{cost.guardian_s:.2f}")
+            table.add_row(str(at_a_time), name, *figures, f"{1000 * own_s / jobs:.2f}", f"{own_s / cost.wall_s:.1%}")
     return table
+
+
+def guardian_cpu_s() -> float:
+    """Return the CPU time of this process's guardian, which ends what it leaves; nothing where there is none."""
+    guardians = [child for child in psutil.Process().children() if "guardian.py" in " ".join(child.cmdline())]
+    return sum(sum(child.cpu_times()[:2]) for child in guardians)
 
 
 # A script with many jobs, each of which has a child in a session of its own; it is ended from outside.
@@ -227,7 +267,7 @@ def main() -> None:
     console = Console()
     console.print(table)
     console.print(many_jobs(arguments.jobs, arguments.rounds))
-    console.print(supervision(arguments.jobs))
+    console.print(supervision(arguments.jobs, arguments.rounds))
     console.print(left_behind(arguments.jobs))
 
 
