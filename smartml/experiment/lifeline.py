@@ -131,7 +131,7 @@ def _start_guardian() -> subprocess.Popen[bytes]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_GUARDIANS)
     try:
         return subprocess.Popen(
-            [sys.executable, "-I", guardian.__file__, str(psutil_folder), str(os.getpid())],
+            [sys.executable, "-I", "-S", guardian.__file__, str(psutil_folder), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
