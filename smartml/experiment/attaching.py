@@ -4,18 +4,21 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from smartml.errors import NotStartedError
 from smartml.experiment.batch_jobs import BatchJob, recorded_job
 from smartml.experiment.detached import DetachedJob
 from smartml.experiment.guardian import find_root
-from smartml.experiment.journal import Entry, History, Journal, Script
+from smartml.experiment.journal import Entry, History, Journal, Script, Wait, WaitEntry, read_journal
 from smartml.experiment.launching import Launching
+from smartml.experiment.loop import loop
 from smartml.experiment.model import Model
 from smartml.experiment.orchestrator import Orchestrator
 from smartml.experiment.runs import NodeRun, ProgramRun, Runs
 from smartml.experiment.schedulers.settings import RunSettings
+from smartml.experiment.states import Status
 from smartml.experiment.supervisor import supervisor
 
 logger = logging.getLogger(__name__)
@@ -23,10 +26,14 @@ logger = logging.getLogger(__name__)
 # How long all jobs may take to be looked at. The exit code of one that has just ended may come as late as this.
 _FIRST_LOOK_S = 3.0
 
+# Between two looks at a program that its script may start; it grows.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 1.0
+
 
 def ended_scripts(history: History) -> set[Script]:
     """Return the scripts of this machine that do not run any more."""
-    scripts = {entry.script for entry in history.jobs.values() if entry.script is not None}
+    entries: list[Entry | WaitEntry] = [*history.jobs.values(), *history.waits.values()]
+    scripts = {entry.script for entry in entries if entry.script is not None}
     return {script for script in scripts if script.is_here and not script.is_running}
 
 
@@ -38,7 +45,12 @@ def take_up(
     ended: scripts that had ended when the journal was read.
     """
     databases = {name: _find_database(name, Path(record)) for name, record in history.databases.items()}
-    for entry in history.jobs.values():
+    entries: list[Entry | WaitEntry] = [*history.jobs.values(), *history.waits.values()]
+    # In the order of events: of several starts of a program the last is its latest.
+    for entry in sorted(entries, key=_time_of):
+        if isinstance(entry, WaitEntry):
+            _take_up_wait(entry, entry.script in ended, journal, runs, launching)
+            continue
         try:
             _take_up_job(entry, entry.script in ended, journal, runs, launching, databases)
         except (KeyError, TypeError, ValueError) as error:
@@ -49,6 +61,10 @@ def take_up(
     while not all(job.is_seen for job in jobs) and time.monotonic() < deadline:
         time.sleep(0.01)
     return [database for database in databases.values() if database.is_running]
+
+
+def _time_of(entry: Entry | WaitEntry) -> float:
+    return entry.time if isinstance(entry, WaitEntry) else float(entry.start.get("time", 0))
 
 
 def _take_up_job(
@@ -66,13 +82,13 @@ def _take_up_job(
             "%s (pid %s) was started on %s: whether it runs is known only there", start["name"], start["pid"], host
         )
         return
-    job = _batch_job(entry) if "launcher" in start else DetachedJob.find(entry, journal.file)
+    job = _job_of(entry, journal)
     if isinstance(job, DetachedJob) and not job.is_detached and has_script_ended and find_root(job.root) is None:
         # It was ended with its script, which nobody was left to note.
         job.end_unnoted()
     number = int(start["number"])
     if start["kind"] != "Orchestrator":
-        run = ProgramRun(_model_of(entry), number, job.is_detached)
+        run = ProgramRun(_model_of(start["name"], start["command"], start["folder"]), number, job.is_detached)
         run.is_attached = True
         launching.take_up(run, job)
         return
@@ -97,6 +113,65 @@ def _take_up_job(
         job.watch()
 
 
+def _take_up_wait(entry: WaitEntry, has_script_ended: bool, journal: Journal, runs: Runs, launching: Launching) -> None:
+    """Put a program that has not started into the table, and learn what becomes of it as long as its script lives."""
+    wait = entry.wait
+    run = ProgramRun(_model_of(wait.name, wait.command, wait.folder), wait.number, wait.is_detached)
+    run.is_attached = True
+    launching.take_up_wait(run, wait.id, wait.waits_for)
+    if entry.status is not None:
+        run.settle(entry.status, entry.reason)
+    elif entry.is_stopped:
+        run.settle(Status.STATUS_CANCELLED, "stopped by another process")
+    elif has_script_ended:
+        run.settle(Status.STATUS_CANCELLED, _script_ended(wait))
+    else:
+        _look_later(run, entry, journal, launching, _FIRST_PAUSE_S)
+
+
+def _look_later(run: ProgramRun, entry: WaitEntry, journal: Journal, launching: Launching, pause_s: float) -> None:
+    def look() -> None:
+        if run.final is not None:
+            return
+        # In this order: what the script has noted at last is seen.
+        has_ended = entry.script is not None and entry.script.is_here and not entry.script.is_running
+        try:
+            history = read_journal(journal.file)
+        except NotStartedError:
+            # Removed, which is not done while the script runs.
+            run.settle(Status.STATUS_CANCELLED, _script_ended(entry.wait))
+            supervisor.notify()
+            return
+        now = history.waits.get(entry.wait.id)
+        if now is None:
+            _take_up_start(run, history, journal, launching)
+        elif now.status is not None:
+            run.settle(now.status, now.reason)
+        elif has_ended:
+            run.settle(Status.STATUS_CANCELLED, _script_ended(entry.wait))
+        else:
+            _look_later(run, entry, journal, launching, min(1.5 * pause_s, _LONGEST_PAUSE_S))
+        supervisor.notify()
+
+    loop.call_later(pause_s, lambda: loop.aside(look))
+
+
+def _take_up_start(run: ProgramRun, history: History, journal: Journal, launching: Launching) -> None:
+    starts = (entry for entry in history.jobs.values() if entry.start["name"] == run.name)
+    entry = next(entry for entry in starts if int(entry.start["number"]) == run.number)
+    job = _job_of(entry, journal)
+    run.is_detached = job.is_detached
+    launching.take_up(run, job)
+
+
+def _script_ended(wait: Wait) -> str:
+    return f"its script ended while it waited for {wait.waits_for}"
+
+
+def _job_of(entry: Entry, journal: Journal) -> DetachedJob | BatchJob:
+    return _batch_job(entry) if "launcher" in entry.start else DetachedJob.find(entry, journal.file)
+
+
 def _batch_job(entry: Entry) -> BatchJob:
     job = recorded_job(entry.start)
     job.is_cancelled = entry.is_stopped
@@ -115,9 +190,8 @@ def _find_database(name: str, record: Path) -> Orchestrator:
         return Orchestrator(record.parent, port=0, db_identifier=name)
 
 
-def _model_of(entry: Entry) -> Model:
-    command = entry.start["command"]
+def _model_of(name: str, command: Sequence[str], folder: str) -> Model:
     # Any program that is there, so that one that is not any more can be looked at.
     settings = RunSettings(sys.executable)
     settings.exe, settings.exe_args = [command[0]], list(command[1:])
-    return Model(entry.start["name"], None, settings, entry.start["folder"])
+    return Model(name, None, settings, folder)

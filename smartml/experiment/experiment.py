@@ -101,9 +101,10 @@ class Experiment:
 
         Programs that were started are known by their names to `get_status`, `wait`, `finished` and `stop`, and so are
         models of the same name that this experiment creates. All are shown in `summary`; those that run are watched,
-        and outlive this process all the same. What is not started again are programs that fail, and those that had not
-        yet started because they waited for others: that was up to their script. Running databases are handed to
-        programs that are started from here. Raises NotStartedError where no experiment has started anything.
+        and outlive this process all the same. Programs that wait for others are shown, too: as long as their script
+        runs, it starts them; with its end they are Cancelled, and `rows` says what they waited for. Programs that fail
+        are not started again: that was up to their script. Running databases are handed to programs that are started
+        from here. Raises NotStartedError where no experiment has started anything.
         """
         path = os.path.abspath(exp_path)
         journal = Journal(path)
@@ -292,7 +293,8 @@ class Experiment:
         ask `get_status` or `summary`. A database that runs already is taken as it is. Files that `generate` did not put
         in place are put there now. Output goes to `<path>/<name>.out` and `.err`; that of earlier runs is kept as
         `<name>.1.out`, `<name>.2.out`, ...
-        Programs that wait for others (`Model.start_after`), and restarts, need this script to live.
+        Programs that wait for others (`Model.start_after`), and restarts, need this script to live: when it ends, what
+        still waits is Cancelled.
 
         Ctrl-C stops everything that this experiment started and that is not detached, children's children too; with
         `kill_on_interrupt=False` the programs go on, unwatched, and are listed in a warning. With `detach` all that
@@ -537,7 +539,7 @@ class Experiment:
         self._launching.stop((run for run in running if isinstance(run, ProgramRun)), grace_s)
         nodes = [run for run in running if isinstance(run, NodeRun)]
         for run in nodes:
-            self._journal.stop(run.job)
+            self._journal.stop(run.job.record()["id"])
         for database in dict.fromkeys(run.entity for run in nodes):
             database.stop(GRACE_S if grace_s is None else grace_s)
         supervisor.wait((run.job for run in nodes), GRACE_S)

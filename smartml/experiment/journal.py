@@ -7,8 +7,11 @@ killed leaves at most its last line unfinished. `time` is in seconds since the e
     start       id, name, kind, number, is_detached, grace_s, and what finds the job again:
                 host, pid, created, command, folder, out, err           a process of that machine; its id is its mark
                 (a kind of jobs adds its own: `Job.record`)
+    wait        id, name, kind, number, is_detached, waits_for, command, folder
+                                                                        a program waits for others before it starts
+    settle      id, status, reason                                      it does not start any more
     database    name, record                                            a database runs; `record` is its record.py file
-    stop        id                                                      somebody asked for the end of a job
+    stop        id                                                      somebody asked for the end of a job or wait
     end         id, returncode [, reason]                               a job has ended; null = nobody knows the code
 """
 
@@ -26,6 +29,7 @@ from typing import Any, NamedTuple
 from smartml.errors import NotStartedError
 from smartml.experiment.guardian import Root, find_root
 from smartml.experiment.job import Job
+from smartml.experiment.states import Status
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +48,19 @@ class Start(NamedTuple):
     number: int
     is_detached: bool
     grace_s: float
+
+
+class Wait(NamedTuple):
+    """What the journal says of a program that waits for others before it starts."""
+
+    id: str
+    name: str
+    kind: str
+    number: int
+    is_detached: bool
+    waits_for: str
+    command: list[str]
+    folder: str
 
 
 class Journal:
@@ -65,13 +82,29 @@ class Journal:
         """Note a started job."""
         self._write("start", may_wait=not job.is_detached, **{**start._asdict(), **job.record()})
 
+    def wait(self, wait: "Wait") -> None:
+        """Note that a program waits for others before it starts; its start, with the same number, ends that."""
+        self._write("wait", **wait._asdict())
+
+    def settle(self, wait_id: str, status: Status, reason: str) -> None:
+        """Note that a program that waits for others will not start."""
+        self._write("settle", id=wait_id, status=str(status), reason=reason)
+
+    def is_stopped(self, wait_id: str) -> bool:
+        """Tell whether somebody has asked for a program that waits not to start."""
+        try:
+            # Not read line by line: each of a thousand programs may have waited.
+            return _stop_line(wait_id).encode() in self.file.read_bytes()
+        except OSError:
+            return False
+
     def database(self, name: str, record: str) -> None:
         """Note a running database."""
         self._write("database", name=name, record=record)
 
-    def stop(self, job: Job) -> None:
-        """Note that a job was asked to end."""
-        self._write("stop", id=job.record()["id"])
+    def stop(self, job_id: str) -> None:
+        """Note that a job was asked to end, or a program that waits not to start."""
+        self._write("stop", id=job_id)
 
     def end(self, job: Job) -> None:
         """Note how a job has ended."""
@@ -160,6 +193,21 @@ class Entry:
 
 
 @dataclass
+class WaitEntry:
+    """What a journal says of a program that waits for others before it starts, or did when its script ended."""
+
+    wait: Wait
+    # When it began.
+    time: float
+    is_stopped: bool = False
+    # The script that would start it.
+    script: Script | None = None
+    # What became of it without a start, and why; None as long as it waits.
+    status: Status | None = None
+    reason: str = ""
+
+
+@dataclass
 class History:
     """What a journal says, all together."""
 
@@ -169,6 +217,10 @@ class History:
     script: Script | None = None
     # By their ids, in the order of their starts.
     jobs: dict[str, Entry] = field(default_factory=dict)
+    # Programs that were not started, by the ids of their waits.
+    waits: dict[str, WaitEntry] = field(default_factory=dict)
+    # Their ids, by name and number of the start.
+    latest_waits: dict[tuple[str, int], str] = field(default_factory=dict)
     # The record files of databases, by their names; of those with one name the latest.
     databases: dict[str, str] = field(default_factory=dict)
 
@@ -197,6 +249,11 @@ def start_line(start: Start, record: Mapping[str, Any]) -> str:
     return json.dumps({"event": "start", **start._asdict(), **record})[:-1]
 
 
+def _stop_line(job_id: str) -> str:
+    """Return what the line begins with that asks for the end of a job."""
+    return json.dumps({"event": "stop", "id": job_id})[:-1]
+
+
 def find_end(file: Path, job_id: str) -> Entry | None:
     """Return what a journal says of a job, or None when it does not know it."""
     try:
@@ -213,9 +270,20 @@ def _apply(line: dict[str, Any], history: History) -> None:
         history.script = Script(int(line["pid"]), float(line["created"]), host)
     elif event == "start":
         history.jobs[line["id"]] = Entry(line, script=history.script)
+        # Started by the script that has waited, or by another in which nothing had to be waited for.
+        history.waits.pop(history.latest_waits.pop((line["name"], line["number"]), ""), None)
+    elif event == "wait":
+        wait = Wait(*(line[name] for name in Wait._fields))
+        history.waits[wait.id] = WaitEntry(wait, float(line["time"]), script=history.script)
+        history.latest_waits[wait.name, wait.number] = wait.id
+    elif event == "settle":
+        if waited := history.waits.get(line["id"]):
+            waited.status, waited.reason = Status(line["status"]), str(line["reason"])
     elif event == "database":
         history.databases[line["name"]] = str(line["record"])
     elif event == "stop":
-        history.jobs[line["id"]].is_stopped = True
+        # A program that waited may have been started in this very moment.
+        if found := history.jobs.get(line["id"]) or history.waits.get(line["id"]):
+            found.is_stopped = True
     elif event == "end":
         history.jobs[line["id"]].end = line

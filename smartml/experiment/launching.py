@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ from smartml.experiment.files import TAG, AttachedFiles, place_files
 from smartml.experiment.generated import index_file, write_index
 from smartml.experiment.guardian import GRACE_S
 from smartml.experiment.job import Job
-from smartml.experiment.journal import Journal, Start, find_end
+from smartml.experiment.journal import Journal, Start, Wait, find_end
 from smartml.experiment.loop import loop
 from smartml.experiment.model import Model
 from smartml.experiment.orchestrator import Orchestrator, reachable
@@ -33,6 +34,9 @@ from smartml.experiment.uploads import Uploads, check_objects
 from smartml.store.entities import ENTITY_VARIABLE, EntityState
 
 logger = logging.getLogger(__name__)
+
+# What a program waits for that has nothing to wait for itself.
+_OTHERS = "the others of its job"
 
 # Between two looks at what nothing tells of; it grows.
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.05, 1.0
@@ -66,12 +70,19 @@ class Launching:
 
     def take_up(self, run: ProgramRun, job: DetachedJob | BatchJob) -> None:
         """Watch a program that another process has started."""
-        self._runs.add(run)
+        if run not in self._runs:
+            self._runs.add(run)
+        run.waits_for = ""
         run.tries.append(job)
         # An end that the journal has told is no news.
         is_old = job.has_ended
         supervisor.adopt(job, on_end=lambda job: run.settle(job.status) if is_old else self._on_end(run, job))
         job.watch()
+
+    def take_up_wait(self, run: ProgramRun, wait_id: str, waits_for: str) -> None:
+        """Put a program into the table that another process may start later, or settle."""
+        self._runs.add(run)
+        run.wait_id, run.waits_for = wait_id, waits_for
 
     def check(self, models: Sequence[Model], databases: Sequence[Orchestrator]) -> None:
         """See that programs are there, and that what they wait for can come when these are started together.
@@ -116,6 +127,8 @@ class Launching:
                     self._runs.remove(run)
                 raise
             return
+        for run in runs:
+            self._note_wait(run)
         with self._lock:
             self._waiting += waiting
         for run in waiting:
@@ -144,7 +157,7 @@ class Launching:
             loop.aside(functools.partial(self._begin_aside, *(run for run in batch.runs if run.final is None)))
         jobs = [run.job for run in running if run.job is not None and not run.job.is_over]
         for job in jobs:
-            self._journal.stop(job)
+            self._journal.stop(job.record()["id"])
         for run in running:
             if run.final is not None:
                 self._publish(run)
@@ -166,9 +179,28 @@ class Launching:
         """Cancel a run that waits, for others or for its next try. The lock is held."""
         if run in self._waiting:
             self._waiting.remove(run)
+        elif run.is_attached and not run.tries:
+            # The script that would start it looks before it does.
+            self._journal.stop(run.wait_id)
         elif run.timer is None and (run.batch is None or run.tries):
             return
-        run.settle(Status.STATUS_CANCELLED)
+        self._settle(run, Status.STATUS_CANCELLED, "stopped")
+
+    def _note_wait(self, run: ProgramRun) -> None:
+        """Have others know of a program that is to start later, if this process lives until then."""
+        model = run.entity
+        run.wait_id = f"wait-{secrets.token_hex(8)}"
+        waits_for = " and ".join(map(str, model.dependencies)) or _OTHERS
+        command = list(command_line(model.run_settings, model.path))
+        self._journal.wait(
+            Wait(run.wait_id, run.name, model.type, run.number, run.is_detached, waits_for, command, model.path)
+        )
+
+    def _settle(self, run: ProgramRun, status: Status, reason: str) -> None:
+        """Note that a run will not start, or not again."""
+        run.settle(status, reason)
+        if run.wait_id and not run.tries and not run.is_attached:
+            self._journal.settle(run.wait_id, status, reason)
 
     def _is_ready(self, batch: Batch) -> bool:
         """Tell whether the programs of a batch job that are still wanted wait for nothing more. The lock is held."""
@@ -198,7 +230,7 @@ class Launching:
             together = [run]
             if run.batch is not None:
                 if not self._is_ready(run.batch):
-                    run.waits_for = "the others of its job"
+                    run.waits_for = _OTHERS
                     return
                 run.batch.is_begun = True
                 together = [one for one in run.batch.runs if one.final is None]
@@ -234,25 +266,30 @@ class Launching:
                     self._waiting.remove(one)
         for one in given_up:
             logger.error("%s is not started: %s", one.name, why)
-            self._conclude(one, Status.STATUS_CANCELLED)
+            self._conclude(one, Status.STATUS_CANCELLED, str(why))
 
     def _begin_aside(self, *runs: ProgramRun) -> None:
         """Start the programs of runs where nobody is there to hear of an error."""
         if supervisor.is_closing:
             for run in runs:
-                run.settle(Status.STATUS_CANCELLED)
+                self._settle(run, Status.STATUS_CANCELLED, "its script has ended")
+            return
+        if any(run.wait_id and not run.tries and self._journal.is_stopped(run.wait_id) for run in runs):
+            # By another process; a batch job is not handed in without some of its programs.
+            for run in runs:
+                self._conclude(run, Status.STATUS_CANCELLED, "stopped by another process")
             return
         try:
             self._begin(runs, os.environ)
         except (SmartMLError, OSError) as error:
             for run in runs:
                 logger.error("%s failed: %s", run.name, error)
-                self._conclude(run, Status.STATUS_FAILED)
+                self._conclude(run, Status.STATUS_FAILED, str(error))
 
-    def _conclude(self, run: ProgramRun, status: Status) -> None:
+    def _conclude(self, run: ProgramRun, status: Status, reason: str) -> None:
         """End a run that does not start; who waits for it goes on when all have been told."""
         self._publish(run, status)
-        run.settle(status)
+        self._settle(run, status, reason)
         self._tell(run)
 
     def _begin(self, runs: Sequence[ProgramRun], caller: Mapping[str, str]) -> None:

@@ -34,8 +34,9 @@ def typed_names(words: Sequence[str]) -> list[str]:
 
 
 def entity_names(history: History) -> list[str]:
-    """Return the names of what was started, in the order of the first starts."""
-    return list(dict.fromkeys(str(entry.start["name"]) for entry in history.jobs.values()))
+    """Return the names of what was started, in the order of the first starts, and of what waits for its start."""
+    started = (str(entry.start["name"]) for entry in history.jobs.values())
+    return list(dict.fromkeys((*started, *(entry.wait.name for entry in history.waits.values()))))
 
 
 def check_names(history: History, names: Iterable[str]) -> None:

@@ -23,6 +23,8 @@ class Row(NamedTuple):
     # None as long as it waits for what must come before it.
     job: Job | None
     status: Status
+    # Why it has not started.
+    reason: str = ""
 
 
 class NodeRun:
@@ -84,6 +86,10 @@ class ProgramRun:
         self.restarts = 0
         # What it waits for, in words; empty when it does not.
         self.waits_for = ""
+        # What the journal calls its waiting; empty when it has never waited for others.
+        self.wait_id = ""
+        # Why it was settled without a start.
+        self.reason = ""
         # Set while it waits for a moment: the next try, or another look at what it waits for.
         self.timer: Timer | None = None
         # True once a stop was asked for: there is no further try.
@@ -125,9 +131,10 @@ class ProgramRun:
         """Tell whether this is a start of a model."""
         return self.entity is model or (self.is_attached and self.name == model.name)
 
-    def settle(self, status: Status) -> None:
-        """Note that nothing more is to come."""
+    def settle(self, status: Status, reason: str = "") -> None:
+        """Note that nothing more is to come, and why, where it was never started."""
         self.final = status
+        self.reason = reason
         self.waits_for = ""
         if self.timer is not None:
             self.timer.cancel()
@@ -149,7 +156,8 @@ class ProgramRun:
         """Return a line for each try; one for a program that waits for the first."""
         kind = self.entity.type
         if not self.tries:
-            return [Row(self.name, kind, self.number, None, self.status)]
+            reason = f"waits for {self.waits_for}" if self.waits_for else self.reason
+            return [Row(self.name, kind, self.number, None, self.status, reason)]
         return [Row(self.name, kind, self.number + index, job, job.status) for index, job in enumerate(self.tries)]
 
     def __str__(self) -> str:

@@ -49,7 +49,7 @@ def row_facts(row: Row) -> dict[str, Any]:
         "id": None if job is None else job.id,
         "seconds": round(job.runtime_s, 3) if job is not None and is_timed else None,
         "returncode": None if job is None else job.returncode,
-        "reason": "" if job is None else job.reason,
+        "reason": row.reason if job is None else job.reason,
     }
 
 

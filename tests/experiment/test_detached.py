@@ -325,3 +325,72 @@ def test_the_recorder_needs_nothing_but_the_standard_library(package_folder):
     )
     imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
     assert imported - {"imported package"} <= set(sys.stdlib_module_names)
+
+
+# Programs that start later: one after the model, the other after that and one more.
+WAIT = """
+late = exp.create_model("late", exp.create_run_settings("sleep", "100"))
+later = exp.create_model("later", exp.create_run_settings("sleep", "100"))
+late.start_after(model); later.start_after(late, "started"); later.start_after(other, "ended")
+exp.start(model, other, late, later, block=False)
+"""
+
+
+def reasons_of(exp):
+    return {row["name"]: row["reason"] for row in exp.rows()}
+
+
+def test_what_waits_for_others_is_seen_and_its_start_is_noticed(script, attach, tmp_path, eventually):
+    process = script(LAUNCH.format(act=WAIT, ending="exp.wait()"))
+    process.stdout.readline()
+    exp = attach()
+    assert exp.get_status("model", "late", "later") == ["Running", "New", "New"]
+    assert reasons_of(exp)["late"] == "waits for model to complete"
+    assert not exp.wait("late", timeout_s=0.01)
+    go(tmp_path / "exp" / "model")
+    eventually(lambda: exp.get_status("late") == ["Running"])
+    assert attach().get_status("model", "late", "later") == ["Completed", "Running", "New"]
+    exp.stop("late")
+    assert exp.get_status("late", "later") == ["Cancelled", "New"]
+
+
+def test_what_waits_for_others_ends_with_its_script(script, attach, tmp_path, eventually, alive):
+    process = script(LAUNCH.format(act=WAIT, ending="time.sleep(100)"))
+    pid = int(process.stdout.readline())
+    before = attach()
+    process.kill()
+    process.communicate()
+    eventually(lambda: not alive(pid))
+    for exp in (before, attach()):
+        assert exp.wait("late", "later", timeout_s=20)
+        assert exp.get_status("late", "later") == ["Cancelled", "Cancelled"]
+        assert reasons_of(exp)["late"] == "its script ended while it waited for model to complete"
+    # A program of that name that is started later is the latest.
+    again = attach()
+    settings = again.create_run_settings("true")
+    again.start(again.create_model("late", settings))
+    assert attach().get_status("late") == ["Completed"]
+
+
+def test_another_process_may_stop_what_waits(script, attach, tmp_path, eventually):
+    process = script(LAUNCH.format(act=WAIT, ending="exp.wait(late); print(*exp.get_status(late), flush=True)"))
+    process.stdout.readline()
+    exp = attach()
+    exp.stop("late")
+    assert exp.get_status("late", "model") == ["Cancelled", "Running"]
+    go(tmp_path / "exp" / "model")
+    assert process.stdout.readline() == "Cancelled\n"
+    assert not (tmp_path / "exp" / "late").exists()
+    assert attach().get_status("late") == ["Cancelled"]
+
+
+def test_what_cannot_start_any_more_is_seen_with_the_reason(script, attach, tmp_path, eventually):
+    process = script(LAUNCH.format(act=WAIT, ending="exp.wait(late); print(flush=True); time.sleep(100)"))
+    process.stdout.readline()
+    exp = attach()
+    go(tmp_path / "exp" / "model", code=3)
+    process.stdout.readline()
+    assert exp.wait("late", timeout_s=20)
+    for one in (exp, attach()):
+        assert one.get_status("late") == ["Cancelled"]
+        assert "model" in reasons_of(one)["late"]
