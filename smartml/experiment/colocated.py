@@ -22,10 +22,12 @@ from typing import Any
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, DuplicateNameError, UnsupportedError
 from smartml.experiment import colocated_start
+from smartml.experiment.access import Access
 from smartml.experiment.db_objects import DBObject, to_fields
 from smartml.experiment.schedulers.local import DEFAULT_DATABASE, Databases
 from smartml.experiment.schedulers.lsf import JsrunSettings
 from smartml.experiment.schedulers.settings import RunSettings
+from smartml.store import TLS
 
 # What SmartRedis's client takes for a path (spec: SmartRedis on the wire, 1.1).
 _SOCKET_PATH = re.compile(r"[a-zA-Z0-9.:,_\-/]*")
@@ -34,6 +36,9 @@ _SETTING = re.compile(r"[a-z][a-z0-9_-]*")
 # What SmartSim tells the module that runs models in the server; here a worker beside it does, and takes this one.
 _THREADS = "intra_op_parallelism"
 _OF_MODELS = ("threads_per_queue", "inter_op_parallelism")
+
+# Redis's settings that hold a password.
+_SECRETS = ("requirepass", "masterauth", "user", "tls-key-file-pass", "tls-client-key-file-pass")
 
 # The CPUs to pin a server to: numbers, or groups of them.
 Pinning = Iterable[int | Iterable[int]]
@@ -56,6 +61,11 @@ class ColocatedDatabase:
     identifier: str = ""
     # Of the framework that runs models; None for as many as the CPUs that the server may use.
     intra_op_threads: int | None = None
+    # True: one is made on the node; a path: of the file that holds it.
+    password: bool | str = False
+    username: str | None = None
+    # True: certificates are made on the node; else the fields of `TLS`.
+    tls: bool | Mapping[str, Any] = False
     # Redis's settings, by name.
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     # Models and scripts to put into it (db_objects.py).
@@ -74,6 +84,11 @@ class ColocatedDatabase:
     def address(self) -> str:
         """Where the program finds it; port 0 stands for one that is known only on the node."""
         return f"unix://{self.unix_socket}" if self.port is None else f"127.0.0.1:{self.port}"
+
+    def access(self) -> Access:
+        """Return who may use it."""
+        password = Path(self.password) if isinstance(self.password, str) else self.password
+        return Access(password, self.username, TLS(**self.tls) if isinstance(self.tls, Mapping) else self.tls)
 
     def prelude(self) -> tuple[str, ...]:
         """Return the words that go before the program."""
@@ -113,6 +128,10 @@ class Colocation:
         custom_pinning: Pinning | None = None,
         debug: bool = False,
         db_identifier: str = "",
+        *,
+        password: bool | os.PathLike[str] | None = None,
+        username: str | None = None,
+        tls: bool | TLS | None = None,
         **db_args: Any,
     ) -> None:
         """Give the program a database on its node, by TCP at 127.0.0.1: one for all its processes there.
@@ -122,12 +141,19 @@ class Colocation:
         custom_pinning: the CPUs that the server may use, by default the first `db_cpus`, [] for all; ignored by macOS.
         debug: keep its files in `<model>-db` and its log as `<model>-db.log`, in the program's folder.
         db_identifier: the suffix of the variables that name it (`SSDB_<db_identifier>`).
+        password: True has one made on each node; or the path of a file, which all nodes see, whose first line it is.
+            (Not the password itself, which would stand in a command line.) username, tls: as for `Orchestrator`; with
+            tls=True each node makes certificates. The program's clients find by themselves what they need, in a file
+            that only its owner can read; SmartRedis's own client knows neither passwords nor TLS.
         db_args: settings in Redis's terms, `maxmemory="3gb"`; intra_op_parallelism: the threads of what runs models.
         """
         interfaces = (ifname,) if isinstance(ifname, str) else tuple(ifname)
         if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= 65535:
             raise ArgumentValueError(f"port must be 0 (any that is free) to 65535, got {port!r}")
-        self._colocate(db_cpus, custom_pinning, debug, db_identifier, db_args, port=port, interface=interfaces)
+        access = _access(password, username, tls)
+        self._colocate(
+            db_cpus, custom_pinning, debug, db_identifier, db_args, port=port, interface=interfaces, **access
+        )
 
     def colocate_db_uds(
         self,
@@ -137,12 +163,21 @@ class Colocation:
         custom_pinning: Pinning | None = None,
         debug: bool = False,
         db_identifier: str = "",
+        *,
+        password: bool | os.PathLike[str] | None = None,
+        username: str | None = None,
         **db_args: Any,
     ) -> None:
         """Give the program a database on its node, by a unix socket and not by TCP; see `colocate_db_tcp`.
 
-        unix_socket: its path on each node. socket_permissions: as chmod takes them.
+        unix_socket: its path on each node. socket_permissions: as chmod takes them. What goes through it never leaves
+        the node, so there is no TLS.
         """
+        if "tls" in db_args:
+            raise UnsupportedError(
+                f"tls={db_args['tls']!r}: a unix socket is not encrypted, since nothing leaves the node; leave it out, "
+                "or take colocate_db_tcp"
+            )
         path = os.fspath(unix_socket)
         if not path or not _SOCKET_PATH.fullmatch(path):
             raise ArgumentValueError(f"unix_socket {path!r} may have letters, digits and any of . : , _ - / alone")
@@ -157,6 +192,7 @@ class Colocation:
             port=None,
             unix_socket=os.path.abspath(path),
             socket_permissions=socket_permissions,
+            **_access(password, username, None),
         )
 
     def colocate_db(self, *args: Any, **kwargs: Any) -> None:
@@ -234,6 +270,26 @@ def _threads(db_args: Mapping[str, Any]) -> int | None:
     return number
 
 
+def _access(password: object, username: object, tls: object) -> dict[str, Any]:
+    """Return who may use the database, in terms that may stand in a command line."""
+    if isinstance(password, str):
+        raise UnsupportedError(
+            "a password beside a program would stand in the command line that starts it on its node: give "
+            "password=True, or the path (pathlib.Path) of a file whose first line it is"
+        )
+    asked: Any = (password, username, tls)
+    # Tells of what does not go together.
+    Access(*asked)
+    if isinstance(tls, TLS):
+        tls = {
+            name: os.path.abspath(value) if isinstance(value, str | os.PathLike) else value
+            for name, value in dataclasses.asdict(tls).items()
+        }
+    if isinstance(password, os.PathLike):
+        password = os.path.abspath(password)
+    return {"password": password or False, "username": username, "tls": tls or False}
+
+
 def _settings(db_args: Mapping[str, Any]) -> dict[str, str]:
     if "limit_app_cpus" in db_args:
         raise UnsupportedError(
@@ -249,6 +305,8 @@ def _settings(db_args: Mapping[str, Any]) -> dict[str, str]:
                 stacklevel=4,
             )
             continue
+        if name.replace("_", "-") in _SECRETS:
+            raise UnsupportedError(f"{name} would stand in a command line: use password=True, or the path of a file")
         if not _SETTING.fullmatch(name) or isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ArgumentTypeError(f"{name}={value!r} is no setting of Redis: give a str or a number")
         settings[name.replace("_", "-")] = str(value)

@@ -50,6 +50,8 @@ def keep(folder: Path, wanted: ColocatedDatabase, expected: int) -> None:
         _tell({"error": str(error)})
         return
     state = {"address": wanted.address if wanted.port is None else f"127.0.0.1:{database.port}"}
+    if database.auth_file is not None:
+        state["auth_file"] = database.auth_file
     (folder / "state").write_text(json.dumps(state))
     _tell(state)
     _wait_for_users(folder, expected, held)
@@ -58,6 +60,7 @@ def keep(folder: Path, wanted: ColocatedDatabase, expected: int) -> None:
 
 def _start(wanted: ColocatedDatabase) -> Orchestrator:
     own = Path(f"{wanted.name}-db", socket.gethostname()).absolute() if wanted.debug else None
+    access = wanted.access()
     database = Orchestrator(
         own,
         wanted.port,
@@ -65,6 +68,9 @@ def _start(wanted: ColocatedDatabase) -> Orchestrator:
         unix_socket=wanted.unix_socket,
         db_identifier=wanted.db_identifier,
         intra_op_threads=wanted.intra_op_threads,
+        password=access.password,
+        username=access.username,
+        tls=access.tls,
     )
     for name, value in wanted.settings.items():
         database.set_db_conf(name, value)

@@ -5,7 +5,8 @@ of one program share on a node lies in one folder of the node:
 
     lock    held by who looks or changes anything; deleted, as all others, when the database ends
     keeper  held by the keeper of the server for as long as it lives
-    state   what the keeper has to tell: {"address": "127.0.0.1:6780"}
+    state   what the keeper has to tell: {"address": "127.0.0.1:6780"}, and where clients have to show anything,
+            "auth_file": the file with that (store/credentials.py)
     users   a line for each process that became the program: its pid, and when it started
 """
 
@@ -100,8 +101,8 @@ def expected_processes(environ: Mapping[str, str]) -> int:
     return counts[int(node)] if node.isdigit() and int(node) < len(counts) else 1
 
 
-def _join(folder: Path, text: str) -> str:
-    """Return the address of the node's database, which lives from now on as long as this process."""
+def _join(folder: Path, text: str) -> dict[str, str]:
+    """Return what the keeper tells of the node's database, which lives from now on as long as this process."""
     with locked(folder):
         keeper = hold(folder / "keeper")
         if keeper is None:
@@ -115,7 +116,7 @@ def _join(folder: Path, text: str) -> str:
             raise OSError(found.get("error", "its keeper has ended"))
         with open(folder / "users", "a") as users:
             users.write(f"{os.getpid()} {start_time(os.getpid())}\n")
-    return str(found["address"])
+    return dict(found)
 
 
 def _start_keeper(folder: Path, text: str) -> dict[str, str]:
@@ -162,12 +163,14 @@ def main(text: str, command: list[str]) -> NoReturn:
     """Become the program."""
     wanted = json.loads(text)
     try:
-        address = _join(shared_folder(wanted["token"]), text)
+        found = _join(shared_folder(wanted["token"]), text)
     except OSError as error:
         sys.stderr.write(f"{command[0]} has no database beside it: {error}\n")
         sys.exit(_NO_DATABASE)
     suffix = f"_{wanted['identifier']}" if wanted["identifier"] not in ("", "orchestrator") else ""
-    environment = {**os.environ, f"SSDB{suffix}": address, f"SR_DB_TYPE{suffix}": "Standalone"}
+    environment = {**os.environ, f"SSDB{suffix}": found["address"], f"SR_DB_TYPE{suffix}": "Standalone"}
+    if "auth_file" in found:
+        environment[f"SMARTML_DB_AUTH{suffix}"] = found["auth_file"]
     # Python ignores these, and a program would inherit that.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)

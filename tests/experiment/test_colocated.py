@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from servers import server_program
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError, DuplicateNameError, UnsupportedError
 from smartml.experiment import JsrunSettings, Model, MpirunSettings, Orchestrator, RunSettings
@@ -85,6 +86,10 @@ def test_pinning_is_read(pinning, cpus):
         ({"db_identifier": "a/b"}, ArgumentValueError, "must be made of letters"),
         ({"limit_app_cpus": True}, UnsupportedError, "the run command's binding options"),
         ({"maxclients": None}, ArgumentTypeError, "maxclients=None is no setting of Redis"),
+        ({"password": "secret"}, UnsupportedError, "would stand in the command line that starts it"),
+        ({"requirepass": "secret"}, UnsupportedError, "requirepass would stand in a command line"),
+        ({"username": "me"}, ArgumentValueError, "user 'me' needs a password"),
+        ({"tls": "yes"}, ArgumentTypeError, "tls must be True, a smartml.store.TLS or None"),
     ],
 )
 def test_wrong_arguments_are_refused_at_once(wrong, error, message):
@@ -156,6 +161,84 @@ def test_a_program_has_its_database_by_a_socket_alone(exp, program, tmp_path, ev
     assert "The server is now ready to accept connections at " + path in log and "port=" not in log.replace(
         "port=0", ""
     )
+
+
+# What a program has to show, where the way to it stands, and whether the secret is anywhere else.
+AUTH = """
+import json, os, pathlib, stat, psutil, smartml
+name = "SMARTML_DB_AUTH_inner"
+file = os.environ[name]
+content = json.loads(open(file).read())
+secret = content["password"]
+with smartml.Client(db_identifier="inner") as client:
+    client.put_tensor("x", __import__("numpy").arange(3))
+    found = client.get_tensor("x").tolist()
+    pid = client.database.command("INFO", "server")["process_id"]
+try:
+    smartml.Client(address=os.environ["SSDB_inner"], credentials=smartml.store.Credentials(tls=None))
+except smartml.errors.SmartMLError as error:
+    refused = type(error).__name__
+else:
+    refused = "nobody"
+seen = []
+for process in psutil.process_iter():
+    try:
+        words = [*process.cmdline(), *process.environ().values()]
+    except psutil.Error:
+        continue
+    seen += [word for word in words if secret in word]
+mode = oct(stat.S_IMODE(os.stat(file).st_mode))
+print(found, pid, mode, content.get("username"), "tls" in content, refused, len(seen), file, sep="|")
+"""
+
+
+@pytest.mark.parametrize("way", ["tcp", "uds"])
+def test_a_password_is_made_on_the_node_and_shown_to_the_program_alone(exp, program, alive, eventually, way):
+    model = program(AUTH)
+    if way == "tcp":
+        model.colocate_db_tcp(0, db_identifier="inner", password=True, username="me")
+    else:
+        model.colocate_db_uds(
+            f"/tmp/smartml-test-{os.getpid()}.sock", db_identifier="inner", password=True, username="me"
+        )
+    exp.start(model)
+    assert exp.get_status(model) == ["Completed"], Path(model.path, "program.err").read_text()
+    [[found, pid, mode, user, tls, refused, seen, file]] = told(model)
+    assert (found, mode, user, tls, seen) == ("[0, 1, 2]", "0o600", "me", "False", "0")
+    assert refused == "StoreReplyError"
+    eventually(lambda: not alive(int(pid)))
+    eventually(lambda: not os.path.exists(file))
+
+
+def test_a_password_may_come_from_a_file(exp, program, tmp_path):
+    (tmp_path / "secret").write_text("open sesame\n")
+    (tmp_path / "secret").chmod(0o600)
+    model = program(AUTH)
+    model.colocate_db_tcp(0, db_identifier="inner", password=tmp_path / "secret")
+    assert "open sesame" not in " ".join(model.run_settings.local_command("/f"))
+    exp.start(model)
+    assert exp.get_status(model) == ["Completed"], Path(model.path, "program.err").read_text()
+    assert told(model)[0][2:4] == ["0o600", "None"]
+    # The file is looked for on the node.
+    (tmp_path / "secret").unlink()
+    exp.start(model)
+    assert exp.get_status(model) == ["Failed"]
+    assert "the password is to be in" in Path(model.path, "program.err").read_text()
+
+
+def test_the_database_beside_a_program_may_be_encrypted(exp, program, monkeypatch):
+    pytest.importorskip("cryptography", reason='no cryptography: pip install "smartml[tls]"')
+    monkeypatch.setenv("SMARTML_REDIS_SERVER", server_program("on the PATH"))
+    model = program(AUTH)
+    model.colocate_db_tcp(0, db_identifier="inner", password=True, tls=True)
+    exp.start(model)
+    assert exp.get_status(model) == ["Completed"], Path(model.path, "program.err").read_text()
+    assert told(model)[0][2:7] == ["0o600", "None", "True", "StoreConnectionError", "0"]
+
+
+def test_a_unix_socket_is_not_encrypted():
+    with pytest.raises(UnsupportedError, match="a unix socket is not encrypted"):
+        model_of().colocate_db_uds(tls=True)
 
 
 def test_several_databases_are_told_apart_by_their_identifiers(exp, program):
