@@ -1,5 +1,6 @@
 """Real servers and processes for the tests of experiments."""
 
+import functools
 import signal
 import subprocess
 import sys
@@ -28,7 +29,8 @@ def alive():
 
 @pytest.fixture
 def eventually():
-    return wait_until
+    """Wait until something is so, for as long as a batch system on a busy machine may take."""
+    return functools.partial(wait_until, deadline_s=90)
 
 
 @pytest.fixture

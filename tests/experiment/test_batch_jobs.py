@@ -55,7 +55,8 @@ def start():
 
 
 def ended(*jobs):
-    assert supervisor.wait(jobs, 30), names_with_titles(jobs)
+    # Slurm takes half a minute to say why a job has failed, after a controller that was away is there again.
+    assert supervisor.wait(jobs, 180), names_with_titles(jobs)
     return [(job.status.value, job.returncode) for job in jobs]
 
 
