@@ -81,6 +81,36 @@ class HostedStart:
                 job.note_running()
         return nodes, entrance, wanted.exposed
 
+    def with_hosts(self) -> "HostedStart":
+        """Return the same with the hosts of the allocation, which is asked now. Raises ServerStartError."""
+        if self.request.batch is not None or self.request.hosts:
+            return self
+        return replace(self, request=replace(self.request, hosts=tuple(self._hosts_of_allocation())))
+
+    def launch_again(
+        self, index: int, ports: Sequence[int], on_end: Callable[[Any], None], detach: bool
+    ) -> tuple[ProcessJob, Call]:
+        """Start one server of an allocation again, on its host, and return at once; it waits for `serve_again`.
+
+        Raises LaunchError.
+        """
+        call = replace(self.call(secrets.token_hex(8)), ports=tuple(ports))
+        step = self.commands(call)[index]
+        job = self._launch_step(step, on_end, detach)
+        return job, replace(call, names=step.names, ports=(ports[index],))
+
+    def serve_again(
+        self, index: int, call: Call, job: Job, ports: Sequence[int], entrance: Entrance, settings: Mapping[str, str]
+    ) -> Node:
+        """Have a server that was started again serve at its port; return it at once. Raises ServerStartError."""
+        (name,) = call.names
+        try:
+            (place,) = self._wait_for_places(call, {name: job})
+        finally:
+            place_file(self.folder.path, name).unlink(missing_ok=True)
+        self._write_config(index, call.token, place, ports, entrance, settings)
+        return self._node(index, name, place, job, entrance)
+
     def call(self, token: str) -> Call:
         """Return what the run commands take to the hosts."""
         shape = self.wanted.shape
@@ -191,9 +221,20 @@ class HostedStart:
         self.folder.write_nodes_files(wanted.shape, addresses, is_kept)
         ports = [place.port for place in places]
         for index, place in enumerate(places):
-            own = replace(wanted, addresses=place.addresses)
-            config = own.configs(self.folder, ports, entrance, settings)[index]
-            write_secret(self.folder.path / f"{config.name}.conf", first_line(call.token) + config.text())
+            self._write_config(index, call.token, place, ports, entrance, settings)
+
+    def _write_config(
+        self,
+        index: int,
+        token: str,
+        place: Place,
+        ports: Sequence[int],
+        entrance: Entrance,
+        settings: Mapping[str, str],
+    ) -> None:
+        own = replace(self.wanted, addresses=place.addresses)
+        config = own.configs(self.folder, ports, entrance, settings)[index]
+        write_secret(self.folder.path / f"{config.name}.conf", first_line(token) + config.text())
 
     def _node(self, index: int, name: str, place: Place, job: Job, entrance: Entrance) -> Node:
         root = (job.pid, job.root.created, job.mark) if isinstance(job, ProcessJob) else (0, 0.0, "")

@@ -28,6 +28,7 @@ from smartml.experiment.hosting import check_run_command
 from smartml.experiment.inference import InferenceWorkers
 from smartml.experiment.job import Job
 from smartml.experiment.node import Node, launch_node, shut_down
+from smartml.experiment.places import Call
 from smartml.experiment.ports import check_socket_is_free, free_ports, interface_addresses
 from smartml.experiment.readiness import wait_until_ready
 from smartml.experiment.record import DatabaseRecord, read_record
@@ -83,7 +84,8 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
         keeps nothing.
     restarts: how often in a row a server that ends by itself is started again, with the data it has kept: at once, then
         after 0.5 s, 1 s, 2 s, ...; one that ran for a minute begins to count anew. Clients wait for it. One that was
-        shut down, from wherever, stays so. Needs `persistence`; for as long as this process lives.
+        shut down, from wherever, stays so. Needs `persistence`; for as long as this process lives. In an allocation it
+        comes back on its host, in a step of its own; servers of a batch job, or of one command, do not come back.
     detach: the database outlives this process; find it again by `Orchestrator.attach(path)`. Otherwise it ends with
         this process, in whatever way that ends.
     inference: workers of each server that run the models and scripts stored in it; True for one, False for none. They
@@ -172,6 +174,10 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
         self._folder = None if self._given_path is None else DatabaseFolder(Path(self._given_path), db_identifier)
         # The name under which the folder is guarded, when it is temporary.
         self._scratch: str | None = None
+        # How its launcher has started it; None for the launcher "local".
+        self._hosted: HostedStart | None = None
+        # What servers that are started again wait for.
+        self._calls: dict[Job, Call] = {}
         # The way in, from the start on.
         self._entrance = Entrance()
         self._restarts = self._new_restarts()
@@ -404,9 +410,18 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
             raise UnsupportedError(
                 f"launcher {self.launcher!r}: a unix socket is reached on its own host alone: use TCP"
             )
-        if restarts:
+        if not restarts:
+            return
+        if self.batch_settings is not None:
             raise UnsupportedError(
-                f"restarts={restarts}: servers are started again by the launcher 'local' alone; leave it out"
+                f"restarts={restarts}: the script of a batch job starts its servers once, and ends with them; leave it "
+                "out, or start the database in an allocation"
+            )
+        is_alone = self._description.shape.size == 1
+        if not is_alone and (self.single_cmd or (self.launcher == "lsf" and self.run_command in ("auto", "jsrun"))):
+            raise UnsupportedError(
+                f"restarts={restarts}: one command starts all servers, and starts none of them again; leave it out, or "
+                "have a command for each (single_cmd=False, and another run_command than jsrun)"
             )
 
     def hosted_start(self, default_path: str | os.PathLike[str] | None = None) -> HostedStart:
@@ -419,8 +434,8 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
     def _start_somewhere(self) -> None:
         if not self._is_local:
             self._is_up = False
-            start = self.hosted_start()
-            nodes, self._entrance, exposed = start.start(self._settings, self._on_end, self.detach)
+            self._hosted = self.hosted_start().with_hosts()
+            nodes, self._entrance, exposed = self._hosted.start(self._settings, self._on_end, self.detach)
             self._serve(nodes, exposed)
             return
         if self._description.port != 0:
@@ -498,13 +513,22 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
 
     def _launch_again(self, node: Node) -> Node:
         assert node.job is not None, "only who started a server starts it again"
-        again = self._launch(self._nodes.index(node), self.ports, node.job.is_detached)
+        index, detach = self._nodes.index(node), node.job.is_detached
+        if self._hosted is None:
+            again = self._launch(index, self.ports, detach)
+        else:
+            job, call = self._hosted.launch_again(index, self.ports, self._on_end, detach)
+            self._calls[job] = call
+            again = Node(self.name, node.record, job, self._entrance.credentials)
         if again.job is not None:
             again.job.outlives_interrupt = node.job.outlives_interrupt
         return again
 
     def _settle(self, old: Node, new: Node) -> None:
         """Wait until a server that was started again serves, and put it in the place of the old one."""
+        if self._hosted is not None and new.job is not None:
+            index, call = self._nodes.index(old), self._calls.pop(new.job)
+            new = self._hosted.serve_again(index, call, new.job, self.ports, self._entrance, self._settings)
         wait_until_ready([new], self.startup_timeout_s)
         with self._lock:
             self._nodes = tuple(new if node is old else node for node in self._nodes)

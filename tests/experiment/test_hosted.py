@@ -342,3 +342,44 @@ def test_a_database_whose_job_somebody_ends_is_reported(lsf, eventually, caplog)
     subprocess.run(["bkill", "1"], check=True)
     eventually(lambda: lsf.get_status(db) == ["Cancelled"])
     assert "was cancelled, and not by this script" in caplog.text
+
+
+@pytest.mark.parametrize("db_nodes", [1, 3])
+def test_a_server_that_dies_is_started_again_where_it_was_with_its_data(
+    exp, allocation, producer, slurm, db_nodes, eventually, alive, caplog
+):
+    caplog.set_level("WARNING")
+    options = {"persistence": "aof", "restarts": 2, "alloc": allocation, "password": True}
+    db = exp.create_database(0, db_nodes=db_nodes, interface="lo", **options)
+    exp.start(db)
+    addresses, last = db.nodes and [node.address for node in db.nodes], db.pids[-1]
+    with db.connect() as client:
+        for number in range(30):
+            client.put_tensor(f"x_{number}", np.full(3, number))
+        for _ in range(2):
+            victim = db.pids[-1]
+            os.kill(victim, signal.SIGKILL)
+            eventually(lambda victim=victim: not db.is_restarting and victim not in db.pids and db.is_active())
+            assert [node.address for node in db.nodes] == addresses
+            assert [client.get_tensor(f"x_{number}").sum() for number in range(30)] == [3 * n for n in range(30)]
+    assert last not in db.pids and db.status == "Running"
+    assert "serves again (restart 2 of 2)" in caplog.text
+    name = "orchestrator" if db_nodes == 1 else "orchestrator_2"
+    steps = slurm.run("squeue", "--steps", "--noheader", f"--jobs={allocation}", "--format=%j %N").splitlines()
+    assert steps.count(f"{name} n{db_nodes}") == 1
+    # Programs that start later find it as those before did.
+    exp.start(producer)
+    assert exp.get_status(producer) == ["Completed"], words_of(producer, "err")
+    pids = db.pids
+    exp.stop(db)
+    assert not any(alive(pid) for pid in pids) and exp.get_status(db) == ["Cancelled"]
+
+
+def test_a_server_that_dies_too_often_under_slurm_is_given_up(exp, allocation, eventually, caplog):
+    db = exp.create_database(0, interface="lo", persistence="aof", restarts=1, alloc=allocation)
+    exp.start(db)
+    for _ in range(2):
+        victim = db.pids[0]
+        os.kill(victim, signal.SIGKILL)
+        eventually(lambda victim=victim: not db.is_restarting and (victim not in db.pids or db.status == "Failed"))
+    assert db.status == "Failed" and not db.is_running

@@ -424,7 +424,16 @@ def test_a_named_interface_is_listened_on_beside_loopback(each_server, caplog):
         ({"launcher": "slurm", "run_command": "aprun"}, UnsupportedError, "by 'aprun'; it does by 'auto', 'srun'"),
         ({"launcher": "pbs", "alloc": 17}, UnsupportedError, "only Slurm"),
         ({"launcher": "slurm", "unix_socket": True}, UnsupportedError, "on its own host alone"),
-        ({"launcher": "slurm", "persistence": "aof", "restarts": 1}, UnsupportedError, "'local' alone"),
+        (
+            {"launcher": "slurm", "persistence": "aof", "restarts": 1, "batch": True},
+            UnsupportedError,
+            "the script of a batch job starts its servers once",
+        ),
+        (
+            {"launcher": "slurm", "persistence": "aof", "restarts": 1, "db_nodes": 3, "single_cmd": True},
+            UnsupportedError,
+            "one command starts all servers, and starts none of them again",
+        ),
         ({"persistence": "disk"}, ArgumentValueError, "'rdb'.*'aof'"),
         ({"max_memory": "3 gallons"}, ArgumentValueError, "'3gb'"),
         ({"db_identifier": "a/b"}, ArgumentValueError, "letters"),
