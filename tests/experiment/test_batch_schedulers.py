@@ -5,8 +5,8 @@ import os
 import shutil
 import signal
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -169,11 +169,15 @@ def test_a_scheduler_that_is_down_for_a_while_costs_nothing(exp, job, played, ev
 def test_a_script_is_handed_in_again_when_the_scheduler_could_not_be_reached(exp, job, played, caplog):
     played.set("down")
     model = job("true")
-    repair = threading.Timer(0.5, played.clear, ["down"])
-    repair.start()
-    exp.start(model)
-    repair.join()
-    assert "cannot be reached, 'job' is handed in again in 1 s" in caplog.text
+
+    def repair():
+        wait_until(lambda: "cannot be reached, 'job' is handed in again in 1 s" in caplog.text)
+        played.clear("down")
+
+    with ThreadPoolExecutor(1) as pool:
+        repaired = pool.submit(repair)
+        exp.start(model)
+        repaired.result()
     assert exp.get_status(model) == ["Completed"]
     assert len(played.jobs()) == 1
 

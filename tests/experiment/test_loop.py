@@ -133,10 +133,10 @@ def test_one_thread_watches_many_processes():
 def test_more_processes_than_files_may_be_open_are_watched(tmp_path):
     code = """
 import resource, sys
-resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+resource.setrlimit(resource.RLIMIT_NOFILE, (80, 80))
 from smartml.experiment import Experiment
 exp = Experiment("exp", sys.argv[1])
-ensemble = exp.create_ensemble("ens", run_settings=exp.create_run_settings("sleep", "100"), replicas=120)
+ensemble = exp.create_ensemble("ens", run_settings=exp.create_run_settings("sleep", "100"), replicas=90)
 exp.start(ensemble, block=False)
 exp.stop()
 print(*set(exp.get_status(ensemble)))
