@@ -33,8 +33,9 @@ from smartml.experiment.states import Status
 
 logger = logging.getLogger(__name__)
 
-# So many lines wait to be written at once, at most, while many programs are started.
+# So many lines wait to be written at once, at most, while many programs are started, and for so long.
 _MOST_PENDING = 32
+_LONGEST_PENDING_S = 0.2
 
 # Where, in the folder of an experiment.
 JOURNAL = Path(".smartml", "journal.jsonl")
@@ -72,6 +73,8 @@ class Journal:
         # Events with their lines that are not written yet, and how many there are before they are written.
         self._pending: list[tuple[str, str]] = []
         self._most_pending = 1
+        # When they were written the last time, by the monotonic clock.
+        self._flushed = 0.0
 
     def experiment(self, name: str, launcher: str, pid: int, created: float) -> None:
         """Note that a script begins to start things."""
@@ -127,12 +130,14 @@ class Journal:
         line = json.dumps({"event": event, **fields, "time": time.time()})
         with self._lock:
             self._pending.append((event, line))
-            if not may_wait or len(self._pending) >= self._most_pending:
+            is_full = len(self._pending) >= self._most_pending
+            if is_full or not may_wait or time.monotonic() - self._flushed > _LONGEST_PENDING_S:
                 self._flush()
 
     def _flush(self) -> None:
         """Append the lines that are there, with one write. The lock is held."""
         pending, self._pending = self._pending, []
+        self._flushed = time.monotonic()
         try:
             if pending:
                 _append(self.file, [line for _, line in pending])

@@ -70,7 +70,8 @@ class Launching:
 
     def take_up(self, run: ProgramRun, job: DetachedJob | BatchJob) -> None:
         """Watch a program that another process has started."""
-        if run not in self._runs:
+        # One that has waited is in the table.
+        if not run.wait_id:
             self._runs.add(run)
         run.waits_for = ""
         run.tries.append(job)
@@ -168,7 +169,8 @@ class Launching:
 
     def hand_over(self, runs: Iterable[ProgramRun], services: Sequence[Job]) -> None:
         """Let what runs go on after this process, unwatched, services as well, and what waits never begin."""
-        running = [run for run in runs if not run.is_over]
+        # What another script is to start later is none of ours.
+        running = [run for run in runs if not run.is_over and (run.tries or not run.is_attached)]
         with self._lock:
             for run in running:
                 run.is_cancelled = True

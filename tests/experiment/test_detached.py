@@ -394,3 +394,15 @@ def test_what_cannot_start_any_more_is_seen_with_the_reason(script, attach, tmp_
     for one in (exp, attach()):
         assert one.get_status("late") == ["Cancelled"]
         assert "model" in reasons_of(one)["late"]
+
+
+def test_the_journal_tells_of_each_of_many_programs_its_start_before_its_end(exp):
+    exp.start(exp.create_ensemble("many", run_settings=exp.create_run_settings("true"), replicas=70))
+    with open(f"{exp.exp_path}/.smartml/journal.jsonl") as file:
+        events = [json.loads(line) for line in file]
+    started = [event["id"] for event in events if event["event"] == "start"]
+    ended = [event["id"] for event in events if event["event"] == "end"]
+    assert len(set(started)) == 70 and sorted(started) == sorted(ended)
+    order = [(event["event"], event["id"]) for event in events if event["event"] in ("start", "end")]
+    assert all(order.index(("start", id)) < order.index(("end", id)) for id in started)
+    assert set(Experiment.attach(exp.exp_path).get_status("many_0", "many_69")) == {"Completed"}
