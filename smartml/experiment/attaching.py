@@ -6,12 +6,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from smartml.errors import NotStartedError
 from smartml.experiment.batch_jobs import BatchJob, recorded_job
 from smartml.experiment.detached import DetachedJob
 from smartml.experiment.guardian import find_root
-from smartml.experiment.journal import Entry, History, Journal, Script, Wait, WaitEntry, read_journal
+from smartml.experiment.journal import Entry, History, Journal, Script, WaitEntry, read_journal
 from smartml.experiment.launching import Launching
 from smartml.experiment.loop import loop
 from smartml.experiment.model import Model
@@ -30,6 +31,13 @@ _FIRST_LOOK_S = 3.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 1.0
 
 
+class _Waiting(NamedTuple):
+    """A program that another process may start, and what its journal said of it."""
+
+    run: ProgramRun
+    entry: WaitEntry
+
+
 def ended_scripts(history: History) -> set[Script]:
     """Return the scripts of this machine that do not run any more."""
     entries: list[Entry | WaitEntry] = [*history.jobs.values(), *history.waits.values()]
@@ -45,16 +53,18 @@ def take_up(
     ended: scripts that had ended when the journal was read.
     """
     databases = {name: _find_database(name, Path(record)) for name, record in history.databases.items()}
+    waits: list[_Waiting] = []
     entries: list[Entry | WaitEntry] = [*history.jobs.values(), *history.waits.values()]
     # In the order of events: of several starts of a program the last is its latest.
     for entry in sorted(entries, key=_time_of):
         if isinstance(entry, WaitEntry):
-            _take_up_wait(entry, entry.script in ended, journal, runs, launching)
+            waits.append(_take_up_wait(entry, entry.script in ended, launching))
             continue
         try:
             _take_up_job(entry, entry.script in ended, journal, runs, launching, databases)
         except (KeyError, TypeError, ValueError) as error:
             logger.warning("%s tells too little of a job, which is left out: %r", journal.file, error)
+    _look_later([one for one in waits if one.run.final is None], journal, launching, _FIRST_PAUSE_S)
     jobs = [run.job for run in runs if run.job is not None]
     # Nothing tells of a first look: it is there in a moment, or, where a batch system is silent, for long it is not.
     deadline = time.monotonic() + _FIRST_LOOK_S
@@ -113,47 +123,56 @@ def _take_up_job(
         job.watch()
 
 
-def _take_up_wait(entry: WaitEntry, has_script_ended: bool, journal: Journal, runs: Runs, launching: Launching) -> None:
-    """Put a program that has not started into the table, and learn what becomes of it as long as its script lives."""
+def _take_up_wait(entry: WaitEntry, has_script_ended: bool, launching: Launching) -> _Waiting:
+    """Put a program that has not started into the table."""
     wait = entry.wait
     run = ProgramRun(_model_of(wait.name, wait.command, wait.folder), wait.number, wait.is_detached)
     run.is_attached = True
     launching.take_up_wait(run, wait.id, wait.waits_for)
+    _settle_wait(run, entry, has_script_ended)
+    return _Waiting(run, entry)
+
+
+def _settle_wait(run: ProgramRun, entry: WaitEntry, has_script_ended: bool) -> None:
+    """Note what has become of a program without a start, if anything."""
     if entry.status is not None:
         run.settle(entry.status, entry.reason)
     elif entry.is_stopped:
         run.settle(Status.STATUS_CANCELLED, "stopped by another process")
     elif has_script_ended:
-        run.settle(Status.STATUS_CANCELLED, _script_ended(wait))
-    else:
-        _look_later(run, entry, journal, launching, _FIRST_PAUSE_S)
+        run.settle(Status.STATUS_CANCELLED, f"its script ended while it waited for {entry.wait.waits_for}")
 
 
-def _look_later(run: ProgramRun, entry: WaitEntry, journal: Journal, launching: Launching, pause_s: float) -> None:
+def _look_later(waits: Sequence[_Waiting], journal: Journal, launching: Launching, pause_s: float) -> None:
+    """Learn what becomes of programs that wait, as long as the scripts live that are to start them."""
+
     def look() -> None:
-        if run.final is not None:
-            return
-        # In this order: what the script has noted at last is seen.
-        has_ended = entry.script is not None and entry.script.is_here and not entry.script.is_running
+        left = [one for one in waits if one.run.final is None]
+        # In this order: what a script has noted at last is seen.
+        scripts = {one.entry.script for one in left if one.entry.script is not None}
+        ended = {script for script in scripts if script.is_here and not script.is_running}
         try:
             history = read_journal(journal.file)
         except NotStartedError:
             # Removed, which is not done while the script runs.
-            run.settle(Status.STATUS_CANCELLED, _script_ended(entry.wait))
-            supervisor.notify()
-            return
-        now = history.waits.get(entry.wait.id)
-        if now is None:
-            _take_up_start(run, history, journal, launching)
-        elif now.status is not None:
-            run.settle(now.status, now.reason)
-        elif has_ended:
-            run.settle(Status.STATUS_CANCELLED, _script_ended(entry.wait))
-        else:
-            _look_later(run, entry, journal, launching, min(1.5 * pause_s, _LONGEST_PAUSE_S))
+            history = History(waits={one.entry.wait.id: one.entry for one in left})
+            ended = scripts
+        for run, entry in left:
+            now = history.waits.get(entry.wait.id)
+            if now is None:
+                _take_up_start(run, history, journal, launching)
+            else:
+                _settle_wait(run, now, entry.script in ended)
         supervisor.notify()
+        _look_later(
+            [one for one in left if one.run.final is None and not one.run.tries],
+            journal,
+            launching,
+            min(1.5 * pause_s, _LONGEST_PAUSE_S),
+        )
 
-    loop.call_later(pause_s, lambda: loop.aside(look))
+    if waits:
+        loop.call_later(pause_s, lambda: loop.aside(look))
 
 
 def _take_up_start(run: ProgramRun, history: History, journal: Journal, launching: Launching) -> None:
@@ -162,10 +181,6 @@ def _take_up_start(run: ProgramRun, history: History, journal: Journal, launchin
     job = _job_of(entry, journal)
     run.is_detached = job.is_detached
     launching.take_up(run, job)
-
-
-def _script_ended(wait: Wait) -> str:
-    return f"its script ended while it waited for {wait.waits_for}"
 
 
 def _job_of(entry: Entry, journal: Journal) -> DetachedJob | BatchJob:
