@@ -185,9 +185,9 @@ def run_bare(folder: str, jobs: int, command: list[str], waves: int = 1) -> None
 def supervision(jobs: int, rounds: int) -> Table:
     """Measure this process's share of a core while jobs of one second run, beside what starts them and no more."""
     title = f"supervising {jobs} jobs of `sleep 1`, median of {rounds}"
-    head = ("jobs at a time", "", "wall (s)", "own CPU (s)", "guardian's", "per job (ms)", "share of a core")
+    head = ("at a time", "by", "wall (s)", "own CPU (s)", "guardian", "ms a job", "of a core")
     table = Table(*head, title=title)
-    sides = {"smartml": run_ensemble, "subprocess": run_bare}
+    sides = {"smartml": run_ensemble, "bare": run_bare}
     for at_a_time in (10, 20, jobs):
         costs: dict[str, list[Cost]] = {name: [] for name in sides}
         for _ in range(rounds):
