@@ -1,5 +1,6 @@
 """Databases on the hosts of a real Slurm: as steps in an allocation, and as batch jobs of their own."""
 
+import contextlib
 import json
 import os
 import signal
@@ -349,7 +350,7 @@ def test_a_server_that_dies_is_started_again_where_it_was_with_its_data(
     exp, allocation, producer, slurm, db_nodes, eventually, alive, caplog
 ):
     caplog.set_level("WARNING")
-    options = {"persistence": "aof", "restarts": 2, "alloc": allocation, "password": True}
+    options = {"persistence": "aof", "restarts": 9, "alloc": allocation, "password": True}
     db = exp.create_database(0, db_nodes=db_nodes, interface="lo", **options)
     exp.start(db)
     addresses, last = db.nodes and [node.address for node in db.nodes], db.pids[-1]
@@ -357,13 +358,15 @@ def test_a_server_that_dies_is_started_again_where_it_was_with_its_data(
         for number in range(30):
             client.put_tensor(f"x_{number}", np.full(3, number))
         for _ in range(2):
+            # While the disk is busy, Redis keeps writes for a second or two.
+            eventually(lambda: not any(node.info("persistence")["aof_buffer_length"] for node in db.nodes))
             victim = db.pids[-1]
             os.kill(victim, signal.SIGKILL)
             eventually(lambda victim=victim: not db.is_restarting and victim not in db.pids and db.is_active())
             assert [node.address for node in db.nodes] == addresses
             assert [client.get_tensor(f"x_{number}").sum() for number in range(30)] == [3 * n for n in range(30)]
     assert last not in db.pids and db.status == "Running"
-    assert "serves again (restart 2 of 2)" in caplog.text
+    assert caplog.text.count("serves again") == 2
     name = "orchestrator" if db_nodes == 1 else "orchestrator_2"
     steps = slurm.run("squeue", "--steps", "--noheader", f"--jobs={allocation}", "--format=%j %N").splitlines()
     assert steps.count(f"{name} n{db_nodes}") == 1
@@ -378,8 +381,12 @@ def test_a_server_that_dies_is_started_again_where_it_was_with_its_data(
 def test_a_server_that_dies_too_often_under_slurm_is_given_up(exp, allocation, eventually, caplog):
     db = exp.create_database(0, interface="lo", persistence="aof", restarts=1, alloc=allocation)
     exp.start(db)
-    for _ in range(2):
-        victim = db.pids[0]
-        os.kill(victim, signal.SIGKILL)
-        eventually(lambda victim=victim: not db.is_restarting and (victim not in db.pids or db.status == "Failed"))
-    assert db.status == "Failed" and not db.is_running
+
+    def is_given_up():
+        if db.status == "Running":
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(db.pids[0], signal.SIGKILL)
+        return db.status == "Failed" and not db.is_restarting
+
+    eventually(is_given_up)
+    assert not db.is_running and "is gone" in caplog.text
