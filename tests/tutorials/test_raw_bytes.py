@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# It trains for a minute, and more on busy cores.
+pytestmark = pytest.mark.long
+
 FOLDER = Path(__file__).parents[2] / "tutorials/08_raw_bytes"
 
 for package in ("pydantic", "sklearn", "tokenizers", "torch"):
