@@ -110,6 +110,8 @@ def test_an_append_only_file_and_a_snapshot_need_no_module(with_module, start_se
     raw.set(INDEX, make_header())
     raw.execute_command(*CALL)
     raw.save()
+    # Else the server keeps writes back while the disk is busy, and loses them when it is killed.
+    raw.config_set("appendfsync", "always")
     raw.config_set("appendonly", "yes")
     eventually(
         lambda: not any(raw.info("persistence")[f"aof_rewrite_{state}"] for state in ("in_progress", "scheduled"))
