@@ -14,11 +14,12 @@ from smartml.store import Client
 from smartml.store.arguments import Names, checked_count, checked_int, read_model_file, read_script_file
 from smartml.store.keys import checked_name
 from smartml.store.models import (
-    BACKENDS,
     Content,
     Gpus,
     ModelOptions,
+    checked_backend,
     checked_content,
+    checked_device,
     checked_source,
     function_source,
 )
@@ -37,17 +38,16 @@ class Devices:
     @classmethod
     def check(cls, device: str, devices_per_node: int, first_device: int) -> "Devices":
         """Make one of what a caller gave. Raises ArgumentValueError, and UnsupportedError for several CPUs."""
-        kind, colon, number = device.upper().partition(":") if isinstance(device, str) else ("", "", "")
-        if kind not in ("CPU", "GPU") or (colon and (kind == "CPU" or not number.isdecimal())):
-            raise ArgumentValueError(f"device must be 'CPU', 'GPU', or one GPU such as 'GPU:1', not {device!r:.80}")
+        # SmartSim raises a ValueError where SmartRedis raises a TypeError.
+        wanted = checked_device(device, ArgumentValueError)
         first, count = checked_count(first_device, "first_device"), checked_int(devices_per_node, "devices_per_node")
         if count < 1:
             raise ArgumentValueError(f"devices_per_node must be at least 1: {count}")
         if count == 1 and first == 0:
-            return cls(device.upper())
-        if kind == "CPU":
+            return cls(wanted)
+        if wanted == "CPU":
             raise UnsupportedError("devices_per_node and first_device are for GPUs: the CPU is one device")
-        if colon:
+        if wanted != "GPU":
             raise ArgumentValueError(f"device {device!r} is one GPU: say 'GPU' for {count} of them from {first} on")
         return cls("GPU", Gpus(first, count)) if count > 1 else cls(f"GPU:{first}")
 
@@ -205,8 +205,7 @@ def describe_model(
 ) -> DBModel:
     """Describe a model by what `Model.add_ml_model` was given."""
     checked_name(name, "model")
-    if not isinstance(backend, str) or backend.upper() not in BACKENDS:
-        raise ArgumentValueError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r:.80}")
+    checked_backend(backend, ArgumentValueError)
     file = _one_of("model", model, "model_path", model_path, name)
     content = None if model is None else bytes(checked_content(model))
     return DBModel(name, devices, ModelOptions.check(backend, devices.device, **options), content, file)

@@ -29,6 +29,8 @@ from smartml.store.transport import Command, Memory
 
 # Given the key of a copy, returns the command to run there.
 CommandFor = Callable[[bytes], Command]
+# Given the keys of a copy, of its inputs and of its outputs, returns the command that runs it.
+RunCommandFor = Callable[[bytes, Sequence[bytes], Sequence[bytes]], Command]
 
 # A search for models that look like a missing one stops after so many keys, and looks into so many of them.
 _KEYS_SEARCHED, _KEYS_JUDGED = 5_000, 20
@@ -71,13 +73,7 @@ class StoredPrograms:
         """Tell whether something is stored under a key."""
         return self._database.exist([self._first_copy(key)])[0]
 
-    def run(
-        self,
-        key: bytes,
-        inputs: Sequence[bytes],
-        outputs: Sequence[bytes],
-        word: Callable[[bytes, Sequence[bytes], Sequence[bytes]], Command],
-    ) -> None:
+    def run(self, key: bytes, inputs: Sequence[bytes], outputs: Sequence[bytes], word: RunCommandFor) -> None:
         """Run a program on tensors; `word(key, inputs, outputs)` returns the command."""
         with self._explained(key, inputs):
             if self._database.is_cluster:
@@ -88,13 +84,7 @@ class StoredPrograms:
             else:
                 self._check_done(self._database.each([word(key, inputs, outputs)])[0])
 
-    def _run_beside(
-        self,
-        key: bytes,
-        inputs: Sequence[bytes],
-        outputs: Sequence[bytes],
-        word: Callable[[bytes, Sequence[bytes], Sequence[bytes]], Command],
-    ) -> None:
+    def _run_beside(self, key: bytes, inputs: Sequence[bytes], outputs: Sequence[bytes], word: RunCommandFor) -> None:
         """Run a program on copies of tensors in the slot of one of its own copies."""
         values: list[Any] = self._database.fetch(inputs)
         if None in values:
@@ -110,12 +100,7 @@ class StoredPrograms:
         self._database.set_values({output: memoryview(value) for output, value in zip(outputs, made, strict=True)})
 
     def _run_at(
-        self,
-        tag: bytes,
-        key: bytes,
-        values: Sequence[Memory],
-        output_count: int,
-        word: Callable[[bytes, Sequence[bytes], Sequence[bytes]], Command],
+        self, tag: bytes, key: bytes, values: Sequence[Memory], output_count: int, word: RunCommandFor
     ) -> list[Memory]:
         """Run the copy of a program that a tag belongs to on tensors; return what comes out."""
         # Names of this call alone: another one may use the same tensors at the same time.

@@ -62,10 +62,9 @@ class ModelCommands(Session):
         outputs: Names = None,
     ) -> None:
         """Store a model that lies in a file; raises ModelFileError where that is not there."""
-        options = ModelOptions.check(
-            backend, device, batch_size, min_batch_size, min_batch_timeout, tag, inputs, outputs
-        )
-        self._store_model({self._keys.model(name, write=True): options}, read_model_file(model_file))
+        model = read_model_file(model_file)
+        rest = (batch_size, min_batch_size, min_batch_timeout, tag, inputs, outputs)
+        self.set_model(name, model, backend, device, *rest)
 
     def set_model_multigpu(
         self,
@@ -103,11 +102,9 @@ class ModelCommands(Session):
         outputs: Names = None,
     ) -> None:
         """Store a model that lies in a file as `set_model_multigpu` does."""
-        options = ModelOptions.check(
-            backend, "GPU", batch_size, min_batch_size, min_batch_timeout, tag, inputs, outputs
-        )
-        copies = Gpus.check(first_gpu, num_gpus).copies(self._keys.model(name, write=True))
-        self._store_model({key: options.on(device) for key, device in copies.items()}, read_model_file(model_file))
+        model = read_model_file(model_file)
+        rest = (batch_size, min_batch_size, min_batch_timeout, tag, inputs, outputs)
+        self.set_model_multigpu(name, model, backend, first_gpu, num_gpus, *rest)
 
     def _store_model(self, copies: dict[bytes, ModelOptions], model: Content) -> None:
         content = checked_content(model)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, SupportsIndex, TypeAlias
 
-from smartml.errors import ArgumentTypeError, ArgumentValueError
+from smartml.errors import ArgumentTypeError, ArgumentValueError, SmartMLError
 from smartml.store.arguments import Names, checked_count, checked_int, checked_names, checked_text
 from smartml.store.keys import encoded_text
 from smartml.store.transport import Argument, Command
@@ -154,18 +154,18 @@ def gpu_key(key: bytes, gpu: int) -> bytes:
     return key + b".GPU:%d" % gpu
 
 
-def checked_backend(backend: str) -> str:
-    """Return the name of a backend in capitals, or raise ArgumentTypeError, as SmartRedis does."""
+def checked_backend(backend: str, error: type[SmartMLError] = ArgumentTypeError) -> str:
+    """Return the name of a backend in capitals, or raise an error; SmartRedis raises a TypeError."""
     if not isinstance(backend, str) or backend.upper() not in BACKENDS:
-        raise ArgumentTypeError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r:.80}")
+        raise error(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r:.80}")
     return backend.upper()
 
 
-def checked_device(device: str) -> str:
-    """Return the name of a device in capitals, or raise ArgumentTypeError, as SmartRedis does."""
+def checked_device(device: str, error: type[SmartMLError] = ArgumentTypeError) -> str:
+    """Return the name of a device in capitals, or raise an error; SmartRedis raises a TypeError."""
     kind, colon, number = device.upper().partition(":") if isinstance(device, str) else ("", "", "")
     if kind not in ("CPU", "GPU") or (colon and (kind == "CPU" or not number.isdecimal())):
-        raise ArgumentTypeError(f"device must be 'CPU', 'GPU', or one GPU such as 'GPU:1', not {device!r:.80}")
+        raise error(f"device must be 'CPU', 'GPU', or one GPU such as 'GPU:1', not {device!r:.80}")
     return device.upper()
 
 

@@ -26,11 +26,11 @@ class ScriptCommands(Session):
 
     def set_script_from_file(self, name: str, file: PathLike, device: str = "CPU") -> None:
         """Store a script that lies in a file; raises ModelFileError where that is not there."""
-        self._store_script({self._keys.model(name, write=True): checked_device(device)}, read_script_file(file))
+        self.set_script(name, read_script_file(file), device)
 
     def set_function(self, name: str, function: Callable[..., Any], device: str = "CPU") -> None:
         """Store a function as a script of its own; it must be such that TorchScript understands its source."""
-        self._store_script({self._keys.model(name, write=True): checked_device(device)}, function_source(function))
+        self.set_script(name, function_source(function), device)
 
     def set_script_multigpu(self, name: str, script: str, first_gpu: SupportsIndex, num_gpus: SupportsIndex) -> None:
         """Store a copy of a script for each of `num_gpus` GPUs, from `first_gpu` on, and one for any of them."""
