@@ -13,6 +13,7 @@ from smartml.feeds.buffer import Column, Slot, TrainingSet
 from smartml.feeds.discovery import Arrival
 from smartml.store import Database
 from smartml.store.descriptions import LARGEST_DESCRIPTION, find_descriptions, read_descriptions
+from smartml.store.keys import key_text
 from smartml.tensors import FOOTER_SIZE, TensorDescription, read_description
 
 
@@ -214,7 +215,7 @@ class Landing:
 
     def _read_description(self, index: int) -> TensorDescription:
         number, column_number = divmod(index, len(self._columns))
-        key = _text(self._arrivals[number].keys[column_number])
+        key = key_text(self._arrivals[number].keys[column_number])
         size = self._sizes[index]
         assert size is not None
         if index in self._astray:
@@ -236,7 +237,7 @@ def check_fit(arrival: Arrival, descriptions: Sequence[TensorDescription], colum
         if not description.shape or (description.dtype, description.shape[1:]) != (column.dtype, column.shape):
             expected = ", ".join(["any number", *map(str, column.shape)])
             raise SampleMismatchError(
-                f"tensor {_text(key)!r} is {description}, the training set holds {column.dtype.name} "
+                f"tensor {key_text(key)!r} is {description}, the training set holds {column.dtype.name} "
                 f"of shape ({expected}): all batches of a feed must be alike"
             )
     _check_samples(arrival, descriptions)
@@ -247,15 +248,11 @@ def _check_samples(arrival: Arrival, descriptions: Sequence[TensorDescription]) 
     for key, description in zip(arrival.keys, descriptions, strict=True):
         if not description.shape or 0 in description.shape[1:]:
             raise SampleMismatchError(
-                f"tensor {_text(key)!r} is {description}: a batch has samples along axis 0, and each has a size"
+                f"tensor {key_text(key)!r} is {description}: a batch has samples along axis 0, and each has a size"
             )
     rows = [description.shape[0] for description in descriptions]
     if len(set(rows)) > 1:
         raise SampleMismatchError(
-            f"tensors {' and '.join(repr(_text(key)) for key in arrival.keys)} belong together, "
+            f"tensors {' and '.join(repr(key_text(key)) for key in arrival.keys)} belong together, "
             f"but hold {' and '.join(map(str, rows))} samples"
         )
-
-
-def _text(key: bytes) -> str:
-    return key.decode(errors="replace")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from smartml.errors import ArgumentTypeError, ArgumentValueError
 from smartml.store.address import ServerAddress, parse_addresses
+from smartml.store.keys import key_text
 from smartml.store.session import Session
 
 
@@ -42,7 +43,7 @@ class AdminCommands(Session):
         """Return the configuration parameters that match a pattern such as `max*`."""
         _check_text("expression", expression)
         reply = self._database.ask_server(self._server(address), "CONFIG", "GET", expression)
-        return {_text(name): _text(value) for name, value in zip(reply[::2], reply[1::2], strict=True)}
+        return {key_text(name): key_text(value) for name, value in zip(reply[::2], reply[1::2], strict=True)}
 
     def config_set(self, config_param: str, value: str, address: str) -> None:
         """Set a configuration parameter until the server ends; StoreReplyError says why it would not."""
@@ -76,14 +77,10 @@ def _check_text(name: str, value: str) -> None:
         raise ArgumentTypeError(f"{name} must be str, not {type(value).__name__}: {value!r:.80}")
 
 
-def _text(value: bytes) -> str:
-    return value.decode(errors="replace")
-
-
 def _parse_info(text: bytes) -> dict[str, dict[str, str]]:
     sections: dict[str, dict[str, str]] = {}
     section: dict[str, str] = {}
-    for line in _text(text).splitlines():
+    for line in key_text(text).splitlines():
         if line.startswith("#"):
             section = sections.setdefault(line.lstrip("# ").strip(), {})
         elif ":" in line:
@@ -93,5 +90,5 @@ def _parse_info(text: bytes) -> dict[str, dict[str, str]]:
 
 
 def _parse_lines(text: bytes) -> dict[str, str]:
-    lines = (line.partition(":") for line in _text(text).splitlines())
+    lines = (line.partition(":") for line in key_text(text).splitlines())
     return {name: value for name, colon, value in lines if colon}

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from smartml.errors import (
+    NotFoundError,
     StoreConnectionError,
     StoreError,
     StoreReplyError,
@@ -20,6 +21,7 @@ from smartml.errors import (
 from smartml.store.address import ConnectionSettings, ServerAddress
 from smartml.store.cluster import Cluster
 from smartml.store.foreign import foreign_value
+from smartml.store.keys import key_text
 from smartml.store.pool import ConnectionPool, knock
 from smartml.store.redis_py import RedisPy, pack_argument, unpack_reply
 from smartml.store.similar import nearest_names
@@ -194,7 +196,7 @@ class Database:
             if replies is not None:
                 return replies
         raise StoreError(
-            f"others change {_text(key)!r} at {self.address} all the time: gave up after {_MAX_ATTEMPTS} attempts"
+            f"others change {key_text(key)!r} at {self.address} all the time: gave up after {_MAX_ATTEMPTS} attempts"
         )
 
     def _run(self, operation: Callable[[], list[Any]], keys: Sequence[Any]) -> list[Any]:
@@ -211,7 +213,7 @@ class Database:
     def _raise_refused(self, reply: StoreReplyError, key: bytes) -> NoReturn:
         if str(reply).startswith("MOVED "):
             raise StoreReplyError(
-                f"{self.address} is a node of a cluster and does not hold key {_text(key)!r}: "
+                f"{self.address} is a node of a cluster and does not hold key {key_text(key)!r}: "
                 "use Client(cluster=True), or set SR_DB_TYPE=Clustered"
             )
         raise _refused(reply, key)
@@ -350,7 +352,13 @@ class Database:
 
     def similar_keys(self, key: bytes, limit: int = 3) -> list[str]:
         """List the existing keys whose names come nearest to one, nearest first, from a bounded search."""
-        return nearest_names(_text(key), itertools.islice(self.scan(b"*"), _KEYS_SEARCHED), limit)
+        return nearest_names(key_text(key), itertools.islice(self.scan(b"*"), _KEYS_SEARCHED), limit)
+
+    def not_found(self, error: type[NotFoundError], what: str, key: bytes) -> NotFoundError:
+        """Word the error of a missing key: which key, where, and what there is instead."""
+        similar = self.similar_keys(key)
+        instead = f"similar keys: {', '.join(map(repr, similar))}" if similar else "nothing there has a similar name"
+        return error(f"no {what} under key {key_text(key)!r} at {self.address}; {instead}")
 
     def scan(self, pattern: bytes) -> Iterator[str]:
         """Go through the keys that match a pattern, in no order, while the server goes on working.
@@ -409,12 +417,8 @@ def _raise_error(reply: Any, key: bytes) -> None:
 
 
 def _refused(reply: StoreReplyError, key: Any) -> StoreReplyError:
-    where = f" on key {_text(key)!r}" if isinstance(key, bytes) and key else ""
+    where = f" on key {key_text(key)!r}" if isinstance(key, bytes) and key else ""
     error = StoreReplyError(f"the database refused a command{where}: {reply}")
     # Its own words, for those who tell refusals apart.
     error.__cause__ = reply
     return error
-
-
-def _text(key: bytes) -> str:
-    return key.decode(errors="replace")

@@ -78,14 +78,14 @@ class DatasetCommands(Session):
         keys = self._keys.dataset(name)
         dataset = fetch_datasets(self._database, [keys])[0]
         if dataset is None:
-            raise self._not_found(DatasetNotFoundError, "complete dataset", keys.metadata)
+            raise self._database.not_found(DatasetNotFoundError, "complete dataset", keys.metadata)
         return dataset
 
     def delete_dataset(self, name: str) -> None:
         """Delete a dataset with its tensors; raises DatasetNotFoundError when there is none."""
         keys = self._keys.dataset(name)
         if not self._delete(keys):
-            raise self._not_found(DatasetNotFoundError, "dataset", keys.metadata)
+            raise self._database.not_found(DatasetNotFoundError, "dataset", keys.metadata)
 
     def _delete(self, keys: DatasetKeys) -> bool:
         """Delete a dataset; tell whether there was one."""

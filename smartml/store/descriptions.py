@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from smartml.errors import StoreReplyError, TensorFormatError
 from smartml.store.database import Database
 from smartml.store.foreign import foreign_value
+from smartml.store.keys import key_text
 from smartml.tensors import FOOTER_SIZE, MAX_DIMENSIONS, TensorDescription, read_description
 
 # The end of a value, of this size, holds all of its description.
@@ -36,7 +37,7 @@ def find_descriptions(database: Database, keys: Sequence[bytes]) -> list[TensorD
 
 def _found(database: Database, key: bytes, size: int, end: bytes) -> TensorDescription | TensorFormatError | None:
     try:
-        return read_description(end, size, _text(key))
+        return read_description(end, size, key_text(key))
     except TensorFormatError:
         # Missing; or replaced between the two commands; or truly no tensor.
         return _find_alone(database, key)
@@ -51,14 +52,10 @@ def _find_alone(database: Database, key: bytes) -> TensorDescription | TensorFor
         return foreign_value(key, kind)
     size, end = database.transaction(key, *_size_and_end(key))
     try:
-        return read_description(end, size, _text(key))
+        return read_description(end, size, key_text(key))
     except TensorFormatError as error:
         return error
 
 
 def _size_and_end(key: bytes) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
     return (b"STRLEN", key), (b"GETRANGE", key, b"-%d" % LARGEST_DESCRIPTION, b"-1")
-
-
-def _text(key: bytes) -> str:
-    return key.decode(errors="replace")

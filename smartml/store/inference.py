@@ -23,6 +23,7 @@ from smartml.errors import (
 )
 from smartml.store.address import ServerAddress
 from smartml.store.database import Database
+from smartml.store.keys import key_text
 from smartml.store.similar import nearest_names
 from smartml.store.slots import key_slot, slot_tag
 from smartml.store.transport import Command, Memory
@@ -88,7 +89,7 @@ class StoredPrograms:
         """Run a program on copies of tensors in the slot of one of its own copies."""
         values: list[Any] = self._database.fetch(inputs)
         if None in values:
-            raise self._missing_tensor(inputs[values.index(None)])
+            raise self._database.not_found(TensorNotFoundError, "tensor", inputs[values.index(None)])
         near, first = self._tag(inputs[0]), slot_tag(self._database.first_slots()[0])
         try:
             made = self._run_at(near, key, values, len(outputs), word)
@@ -133,8 +134,8 @@ class StoredPrograms:
         """Return what a server has noted of the runs of a program; numbers are text, as in SmartRedis."""
         with self._explained(key):
             reply = self._database.each([(b"AI.INFO", self._copy_at(key, server))])[0]
-        fields = [_text(field) if isinstance(field, bytes) else str(field) for field in reply]
-        return {**dict(zip(fields[::2], fields[1::2], strict=True)), "key": _text(key)}
+        fields = [key_text(field) if isinstance(field, bytes) else str(field) for field in reply]
+        return {**dict(zip(fields[::2], fields[1::2], strict=True)), "key": key_text(key)}
 
     def forget_info(self, key: bytes, server: ServerAddress) -> None:
         """Let a server begin anew with what it notes of the runs of a program."""
@@ -206,8 +207,8 @@ class StoredPrograms:
             if words.endswith("tensor key is empty or in a different shard"):
                 there = self._database.exist(inputs)
                 if not all(there):
-                    raise self._missing_tensor(inputs[there.index(False)]) from error
-            raise InferenceError(f"{self._kind} {_text(key)!r} failed: {words.removeprefix('ERR ')}") from error
+                    raise self._database.not_found(TensorNotFoundError, "tensor", inputs[there.index(False)]) from error
+            raise InferenceError(f"{self._kind} {key_text(key)!r} failed: {words.removeprefix('ERR ')}") from error
 
     def _is_missing(self, error: StoreReplyError) -> bool:
         """Tell whether a refusal says that there is no such program."""
@@ -218,13 +219,7 @@ class StoredPrograms:
         instead = ", ".join(map(repr, similar)) if similar else "none with a similar name"
         error = ModelNotFoundError if self._kind == "model" else ScriptNotFoundError
         return error(
-            f"no {self._kind} under key {_text(key)!r} at {self._database.address}; similar {self._kind}s: {instead}"
-        )
-
-    def _missing_tensor(self, key: bytes) -> TensorNotFoundError:
-        similar = ", ".join(map(repr, self._database.similar_keys(key))) or "none"
-        return TensorNotFoundError(
-            f"no tensor under key {_text(key)!r} at {self._database.address}; similar keys: {similar}"
+            f"no {self._kind} under key {key_text(key)!r} at {self._database.address}; similar {self._kind}s: {instead}"
         )
 
     def _similar(self, key: bytes) -> list[str]:
@@ -232,7 +227,7 @@ class StoredPrograms:
         before = self._first_copy(b"").decode(errors="surrogateescape")
         names = itertools.islice(self._database.scan(b"*"), _KEYS_SEARCHED)
         judged = [name.removeprefix(before) for name in names if name.startswith(before)]
-        nearest = nearest_names(_text(key), judged, _KEYS_JUDGED)
+        nearest = nearest_names(key_text(key), judged, _KEYS_JUDGED)
         return list(itertools.islice(filter(self._is_program, nearest), _SIMILAR_TOLD))
 
     def _is_program(self, name: str) -> bool:
@@ -242,7 +237,3 @@ class StoredPrograms:
         except StoreReplyError:
             return False
         return True
-
-
-def _text(key: bytes) -> str:
-    return key.decode(errors="replace")

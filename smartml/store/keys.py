@@ -171,6 +171,11 @@ def split_entities(text: str) -> tuple[str, ...]:
     return tuple(part for part in text.split(",") if part)
 
 
+def key_text(key: bytes) -> str:
+    """Return a key, or other bytes that a server has sent, as people read it."""
+    return key.decode(errors="replace")
+
+
 def checked_name(name: str, kind: str) -> bytes:
     """Return the bytes of a name, or say what is wrong with it."""
     if not isinstance(name, str):

@@ -68,7 +68,7 @@ class ListCommands(Session):
         source, destination = self._keys.list(src_name), self._keys.list(dest_name, write=True)
         entries = self._entries(source, 0, -1)
         if not entries:
-            raise self._not_found(ListNotFoundError, "list", source)
+            raise self._database.not_found(ListNotFoundError, "list", source)
         if source != destination:
             replace = ((b"UNLINK", destination), (b"RPUSH", destination, *entries))
             self._put_when_there_is_room(lambda: self._database.transaction(destination, *replace))
@@ -80,7 +80,7 @@ class ListCommands(Session):
             self.copy_list(src_name, dest_name)
             self._database.command("UNLINK", source)
         elif not self._database.command("LLEN", source):
-            raise self._not_found(ListNotFoundError, "list", source)
+            raise self._database.not_found(ListNotFoundError, "list", source)
         else:
             self._database.command_once(source, b"RENAME", source, destination)
 

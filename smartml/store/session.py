@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from smartml.errors import ArgumentValueError, NotFoundError
+from smartml.errors import ArgumentValueError
 from smartml.store.arguments import Names, checked_count, checked_int, checked_names
 from smartml.store.database import Database
 from smartml.store.fullness import put_when_there_is_room
@@ -48,9 +48,3 @@ class Session:
                 f"inputs and outputs are needed, the names of tensors, at least one of each: {inputs!r}, {outputs!r}"
             )
         return self._keys.tensors(read), self._keys.tensors(written, write=True)
-
-    def _not_found(self, error: type[NotFoundError], what: str, key: bytes) -> NotFoundError:
-        """Word the error of a missing key: which key, where, and what there is instead."""
-        similar = self._database.similar_keys(key)
-        instead = f"similar keys: {', '.join(map(repr, similar))}" if similar else "nothing there has a similar name"
-        return error(f"no {what} under key {key.decode(errors='replace')!r} at {self._database.address}; {instead}")

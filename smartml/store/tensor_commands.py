@@ -88,7 +88,7 @@ class TensorCommands(Session):
             return self._receive(key, _checked_destination(out))
         value = self._database.fetch([key])[0]
         if value is None:
-            raise self._not_found(TensorNotFoundError, "tensor", key)
+            raise self._database.not_found(TensorNotFoundError, "tensor", key)
         return tensors.decode(value, key)
 
     def _receive(self, key: bytes, out: NDArray[Any]) -> NDArray[Any]:
@@ -105,7 +105,7 @@ class TensorCommands(Session):
 
         size = self._database.receive([key], place)[0]
         if size is None:
-            raise self._not_found(TensorNotFoundError, "tensor", key)
+            raise self._database.not_found(TensorNotFoundError, "tensor", key)
         description = tensors.read_description(landed.data, size, key)
         if description != tensors.describe(out):
             raise TensorMismatchError(
@@ -123,7 +123,7 @@ class TensorCommands(Session):
         keys = self._keys.tensors(names)
         values: list[Any] = self._database.fetch(keys)
         if None in values:
-            raise self._not_found(TensorNotFoundError, "tensor", keys[values.index(None)])
+            raise self._database.not_found(TensorNotFoundError, "tensor", keys[values.index(None)])
         return dict(zip(names, tensors.decode_all(values, keys), strict=True))
 
     def delete_tensor(self, name: str) -> None:
@@ -141,7 +141,7 @@ class TensorCommands(Session):
             self._set_values({destination: tensors.encode(self.get_tensor(src_name))})
             return
         if not is_there:
-            raise self._not_found(TensorNotFoundError, "tensor", source)
+            raise self._database.not_found(TensorNotFoundError, "tensor", source)
 
     def _copy(self, source: bytes, destination: bytes) -> bool:
         """Copy within a server; tell whether there was something."""
@@ -156,7 +156,7 @@ class TensorCommands(Session):
         """Rename a tensor, replacing one of the new name; raises TensorNotFoundError when there is none."""
         old, new = self._keys.tensor(old_name), self._keys.tensor(new_name, write=True)
         if not self._database.exist([old])[0]:
-            raise self._not_found(TensorNotFoundError, "tensor", old)
+            raise self._database.not_found(TensorNotFoundError, "tensor", old)
         if self._database.same_server(old, new):
             self._database.command_once(old, b"RENAME", old, new)
         else:
