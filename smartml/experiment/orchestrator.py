@@ -270,17 +270,19 @@ class Orchestrator(Servers, SettingCommands, AllocationCommands):
     def status(self) -> Status:
         """What the database is doing, or how it ended; failed as soon as one node of a cluster has."""
         # While a server comes back, the database is on its way up, not lost.
-        return Status.STATUS_NEW if self._restarts.is_busy else combined(node.status for node in self._nodes)
+        return Status.STATUS_NEW if self.is_restarting else combined(node.status for node in self._nodes)
 
     @property
     def is_running(self) -> bool:
         """True while a process of it lives, or is started again (`is_active` also asks whether it answers)."""
-        return any(node.is_running for node in self._nodes) or self._restarts.is_busy
+        return any(node.is_running for node in self._nodes) or self.is_restarting
 
     @property
     def is_restarting(self) -> bool:
-        """True while a server that has ended by itself is about to serve again."""
-        return self._restarts.is_busy
+        """True from the moment a server ends that may come back until it serves again or is given up."""
+        # In this order: the restart of who stops being one of these has begun, if there will be one.
+        jobs = (job for job in self.jobs if job.has_ended and not job.is_over and not job.is_cancelled)
+        return (self._restarts.limit > 0 and any(jobs)) or self._restarts.is_busy
 
     def tries_of(self, job: Job) -> list[Job]:
         """Return the job of a server, and those of the servers that have come back in its place."""
