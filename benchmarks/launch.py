@@ -11,10 +11,11 @@ submitit's local executor and Dask's LocalCluster, the latter with a worker per 
 program; where submitit (`pip install submitit`) or distributed is missing its line is, too. "own CPU" is that of this
 process, the workers' and executors' own processes not counted.
 
-At last what the supervisor costs while jobs run: the CPU time of this process and its guardian, as a share of one core,
-during so many jobs of one second, in waves and all at once, beside `subprocess`, which makes the same folders and files
-and starts the same programs; and whether a process is left when a script with so many jobs is ended by
-SIGINT, SIGTERM or SIGKILL.
+At last what it costs that so many jobs of one second run, in waves and all at once, in shares of one core: "supervisor"
+is the CPU time of the supervisor's threads and of the guardian, which see to jobs that have started; "of a core" is
+that of the guardian and this whole process, which makes folders and starts the jobs, too, beside `subprocess`, which
+does no more than that. And whether a process is left when a script with so many jobs is ended by SIGINT, SIGTERM or
+SIGKILL.
 """
 
 import argparse
@@ -97,15 +98,18 @@ class Cost(NamedTuple):
     wall_s: float
     # Of this process.
     cpu_s: float
+    # Of its threads but the one that does the work.
+    threads_s: float
     # Of the guardian beside it, where that was asked for.
     guardian_s: float = 0.0
 
 
 def cost_of(work: Callable[[], object]) -> Cost:
     """Measure a piece of work."""
-    wall, cpu = time.perf_counter(), time.process_time()
+    wall, cpu, own = time.perf_counter(), time.process_time(), time.thread_time()
     work()
-    return Cost(time.perf_counter() - wall, time.process_time() - cpu)
+    wall, cpu, own = time.perf_counter() - wall, time.process_time() - cpu, time.thread_time() - own
+    return Cost(wall, cpu, cpu - own)
 
 
 def run_ensemble(folder: str, jobs: int, command: list[str], waves: int = 1) -> None:
@@ -183,9 +187,9 @@ def run_bare(folder: str, jobs: int, command: list[str], waves: int = 1) -> None
 
 
 def supervision(jobs: int, rounds: int) -> Table:
-    """Measure this process's share of a core while jobs of one second run, beside what starts them and no more."""
+    """Measure shares of a core while jobs of one second run, beside what starts them and no more."""
     title = f"supervising {jobs} jobs of `sleep 1`, median of {rounds}"
-    head = ("at a time", "by", "wall (s)", "own CPU (s)", "guardian", "ms a job", "of a core")
+    head = ("at a time", "by", "wall (s)", "own CPU (s)", "guardian", "ms a job", "supervisor", "of a core")
     table = Table(*head, title=title)
     sides = {"smartml": run_ensemble, "bare": run_bare}
     for at_a_time in (10, 20, jobs):
@@ -200,8 +204,9 @@ def supervision(jobs: int, rounds: int) -> Table:
         for name, found in costs.items():
             cost = Cost(*map(statistics.median, zip(*found, strict=True)))
             own_s = cost.cpu_s + cost.guardian_s
+            shares = (f"{seconds / cost.wall_s:.1%}" for seconds in (cost.threads_s + cost.guardian_s, own_s))
             figures = (f"{cost.wall_s:.2f}", f"{cost.cpu_s:.3f}", f"{cost.guardian_s:.2f}")
-            table.add_row(str(at_a_time), name, *figures, f"{1000 * own_s / jobs:.2f}", f"{own_s / cost.wall_s:.1%}")
+            table.add_row(str(at_a_time), name, *figures, f"{1000 * own_s / jobs:.2f}", *shares)
     return table
 
 
