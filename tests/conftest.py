@@ -1,6 +1,7 @@
 """One real server for all tests, and a client of it that finds an empty database; one Slurm, too."""
 
 import os
+import signal
 import threading
 
 import pytest
@@ -10,6 +11,10 @@ from smartml import Client, Orchestrator
 
 # Networks of this size gain nothing by a second thread, and where cores are busy, its waiting takes most of the time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What runs in the background, or behind nohup, ignores them, and so would each program that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

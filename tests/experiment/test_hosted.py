@@ -274,7 +274,8 @@ from pathlib import Path
 
 folder, (name, *words) = Path(__file__).parent, [Path(sys.argv[0]).name, *sys.argv[1:]]
 if name == "bsub":
-    number = len(list(folder.glob("*.job"))) + 1
+    # Of no job of another test, which may still be ended.
+    number = os.getpid()
     job = folder / f"{number}.job"
     job.write_text(sys.stdin.read())
     shell = f"trap : TERM; bash '{job}'; echo $? > {job}.draft; mv {job}.draft {job}.code"
@@ -340,7 +341,7 @@ def test_jsrun_starts_all_servers_in_an_allocation_and_in_a_job(lsf, batch, aliv
 def test_a_database_whose_job_somebody_ends_is_reported(lsf, eventually, caplog):
     db = lsf.create_database(0, interface="lo", batch=True)
     lsf.start(db)
-    subprocess.run(["bkill", "1"], check=True)
+    subprocess.run(["bkill", db.jobs[0].title.removeprefix("LSF job ")], check=True)
     eventually(lambda: lsf.get_status(db) == ["Cancelled"])
     assert "was cancelled, and not by this script" in caplog.text
 
