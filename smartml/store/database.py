@@ -161,10 +161,13 @@ class Database:
 
     def transaction(self, key: bytes, *commands: Command) -> list[Any]:
         """Run idempotent commands, whose keys share a slot, all or none, unseen by others until all are done."""
-        replies: list[Any] = self.commands(key, (b"MULTI",), *commands, (b"EXEC",))[-1]
-        for reply in replies:
-            _raise_error(reply, key)
-        return replies
+        replies: list[Any] | None
+        if self._cluster is not None:
+            replies = self.commands(key, (b"MULTI",), *commands, (b"EXEC",))[-1]
+        else:
+            replies = self._home.use(Connection.transact, commands, idempotent=True)
+        # No key is watched: they were run or refused.
+        return self._checked(replies or [], [key])
 
     def update(self, key: bytes, look: Command, change: Callable[[Any], Sequence[Command]]) -> list[Any]:
         """Look at a key with one command and change it, and others of its slot, by what that said, all in one act.
@@ -183,9 +186,7 @@ class Database:
             if not commands:
                 connection.execute([(b"UNWATCH",)])
                 return refused
-            *queued, replies = connection.execute([(b"MULTI",), *commands, (b"EXEC",)])
-            # The reasons why a transaction is refused stand where its commands were queued.
-            return [*queued, replies] if isinstance(replies, StoreReplyError) else replies
+            return connection.transact(commands)
 
         return self._run(lambda: self._until_undisturbed(attempt, key), [key])
 

@@ -66,6 +66,9 @@ _FIRST_WORDS: Sequence[Command] = [(b"PING", bytes(15_000))] * 2
 _HUNG_UP = "it closed the connection"
 
 _OK = b"+OK\r\n"
+_QUEUED = b"+QUEUED\r\n"
+# The reply to EXEC where a watched key has changed.
+_NOTHING_RUN = b"*-1\r\n"
 _NO_VALUE = b"$-1\r\n"
 # What stands before and behind the key of a SET, with the lengths of the key and of the value that follows.
 _BEFORE_KEY = b"*3\r\n$3\r\nSET\r\n$%d\r\n"
@@ -169,6 +172,26 @@ class Connection:
         """
         self.send(commands)
         return [self.read_reply(spares_copies=spares_copies) for _ in commands]
+
+    def transact(self, commands: Sequence[Command]) -> list[Any] | None:
+        """Run commands all or none, unseen by others until all are done; return their replies.
+
+        Errors stand among them as StoreReplyError; where none was run, they come alone. None: nothing was run, for a
+        key that is watched was changed.
+        """
+        self.send([(b"MULTI",), *commands, (b"EXEC",)])
+        queued = _OK + _QUEUED * len(commands)
+        # All that is said before the commands run, and the shortest reply then: waited for at once, not each time some
+        # of it has come. Refusals are longer.
+        self._fill(min(_BUFFER_SIZE, len(queued) + len(_NOTHING_RUN)), wait=True)
+        refused = []
+        if self._bytes.startswith(queued, self._start, self._end):
+            self._start += len(queued)
+        else:
+            replies = [self.read_reply() for _ in range(1 + len(commands))]
+            refused = [reply for reply in replies if isinstance(reply, StoreReplyError)]
+        reply = self.read_reply()
+        return [*refused, reply] if isinstance(reply, StoreReplyError) else reply
 
     def exchange(self, request: bytes, count: int) -> list[Any]:
         """Send commands that were encoded before, and return their replies, errors as StoreReplyError among them."""
@@ -555,34 +578,26 @@ def encode_command(command: Sequence[Any]) -> bytes:
     return b"*%d\r\n" % len(command) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in command])
 
 
-def _is_small(command: Command) -> bool:
-    return set(map(type, command)) == {bytes} and max(map(len, command)) < _SMALL_BELOW
-
-
-def _pieces(commands: Sequence[Command]) -> list[bytes | memoryview]:
+def _pieces(commands: Sequence[Command]) -> list[Piece]:
     """Write commands as pieces to send one behind the other: small arguments joined, large ones left where they are."""
-    pieces: list[bytes | memoryview] = []
-    small: list[bytes | memoryview] = []
+    pieces: list[Piece] = []
+    small = bytearray()
     for command in commands:
-        if _is_small(command):
-            small.append(encode_command(command))
-            continue
-        small.append(b"*%d\r\n" % len(command))
+        small += b"*%d\r\n" % len(command)
         for argument in command:
             if isinstance(argument, bytes) and len(argument) < _SMALL_BELOW:
-                small.append(b"$%d\r\n%b\r\n" % (len(argument), argument))
+                small += b"$%d\r\n%b\r\n" % (len(argument), argument)
                 continue
             parts = (_flat(argument[0]), argument[1]) if isinstance(argument, tuple) else (argument,)
-            small.append(b"$%d\r\n" % sum(map(len, parts)))
+            small += b"$%d\r\n" % sum(map(len, parts))
             for part in parts:
-                if len(part) >= _SMALL_BELOW:
-                    pieces.append(b"".join(small))
-                    pieces.append(part)
-                    small.clear()
+                if len(part) < _SMALL_BELOW:
+                    small += part
                 else:
-                    small.append(part)
-            small.append(b"\r\n")
-    pieces.append(b"".join(small))
+                    pieces += (small, part)
+                    small = bytearray()
+            small += b"\r\n"
+    pieces.append(small)
     return pieces
 
 
