@@ -140,7 +140,7 @@ class TrainingDataUploader:
         else:
             self.client.put_new_on_list(self.list_name, dataset)
         if self._pace is not None:
-            self._pace.count(self.client.database, len(dataset.get_tensor(self.sample_name)))
+            self._pace.count(self.client.database, len(dataset.tensors[self.sample_name]))
         self.stats.batches += 1
         level = logging.INFO if self.verbose else logging.DEBUG
         logger.log(level, "put batch %d of %s", self.batch_idx, self.list_name)
@@ -157,9 +157,10 @@ class TrainingDataUploader:
             if self.target_name is None:
                 raise ArgumentTypeError("targets were given, but the uploader has no target_name for them")
             dataset.add_tensor(self.target_name, targets, copy=False)
-        shapes = {name: dataset.get_tensor(name).shape for name in dataset.get_tensor_names()}
-        if () in shapes.values() or len({shape[0] for shape in shapes.values()}) > 1:
-            given = " and ".join(f"{name} of shape {shape}" for name, shape in shapes.items())
+        # Empty where axis 0 is missing.
+        counts = {array.shape[:1] for array in dataset.tensors.values()}
+        if () in counts or len(counts) > 1:
+            given = " and ".join(f"{name} of shape {array.shape}" for name, array in dataset.tensors.items())
             raise ArgumentValueError(f"axis 0 counts samples, and must be there and agree: {given}")
         return dataset
 

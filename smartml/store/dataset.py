@@ -1,6 +1,8 @@
 """A named group of tensors and metadata, kept in memory until a client puts it."""
 
 import copy
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -157,16 +159,27 @@ class Dataset:
 
     # What the store needs
 
+    @property
+    def tensors(self) -> Mapping[str, NDArray[Any]]:
+        """The tensors by name, in the order in which they were added."""
+        return self._tensors
+
     def encoded_fields(self) -> dict[bytes, bytes]:
         """Return the metadata hash as it is stored, without the mark of completeness."""
         fields = {name.encode(errors="surrogateescape"): encode_field(values) for name, values in self._fields.items()}
         if self._tensors:
-            fields[TENSOR_NAMES_FIELD] = encode_field(list(self._tensors))
+            fields[TENSOR_NAMES_FIELD] = _encoded_names(tuple(self._tensors))
         return fields
 
     def renamed(self, name: str) -> "Dataset":
         """Return the same content under another name."""
         return Dataset.from_stored(name, dict(self._tensors), copy.deepcopy(self._fields))
+
+
+# The same in each batch of a run.
+@lru_cache(maxsize=256)
+def _encoded_names(names: tuple[str, ...]) -> bytes:
+    return encode_field(list(names))
 
 
 def checked_dataset(dataset: Dataset) -> Dataset:

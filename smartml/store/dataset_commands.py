@@ -194,8 +194,7 @@ def put_commands(dataset: Dataset, keys: DatasetKeys) -> list[Command]:
     fields = dataset.encoded_fields()
     if not fields:
         raise ArgumentValueError(f"dataset {dataset.get_name()!r} is empty: add a tensor or metadata first")
-    names = dataset.get_tensor_names()
     return [
-        *((b"SET", keys.tensor(name), tensors.encode(dataset.get_tensor(name))) for name in names),
+        *((b"SET", keys.tensor(name), tensors.encode(array)) for name, array in dataset.tensors.items()),
         (b"HSET", keys.metadata, *(item for field in fields.items() for item in field), COMPLETE_FIELD, b"1"),
     ]
