@@ -203,6 +203,5 @@ def _holds(database: Orchestrator, name: str, prefixes: Iterable[str]) -> bool:
 
 
 def _is_there(client: Client, keys: KeyNames, name: str) -> bool:
-    if client.database.command("EXISTS", keys.tensor(name)):
-        return True
-    return bool(client.database.command("HEXISTS", keys.dataset(name).metadata, COMPLETE_FIELD))
+    looks = ((b"EXISTS", keys.tensor(name)), (b"HEXISTS", keys.dataset(name).metadata, COMPLETE_FIELD))
+    return any(client.database.each(looks))

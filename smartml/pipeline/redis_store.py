@@ -124,7 +124,7 @@ class RedisStore:
         """Delete a tensor where a dataset is put, and a dataset where a tensor is; tell whether there was one."""
         database = self._client.database
         if isinstance(content, Dataset):
-            return bool(database.command("UNLINK", KeyNames().tensor(name)))
+            return bool(database.each([(b"UNLINK", KeyNames().tensor(name))])[0])
         keys = KeyNames().dataset(name)
         was_there = database.exist([keys.metadata])[0]
         if was_there:
@@ -195,7 +195,7 @@ class RedisStore:
             names = [self._name(key) for key in known[first : first + _KEYS_AT_ONCE]]
             database.each([(b"UNLINK", KeyNames().tensor(name)) for name in names])
             unlink_datasets(database, [KeyNames().dataset(name) for name in names])
-        database.command("UNLINK", self._index)
+        database.each([(b"UNLINK", self._index)])
 
 
 def _connect(client_or_address: Any) -> Client:

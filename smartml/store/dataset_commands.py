@@ -120,7 +120,8 @@ class DatasetCommands(Session):
 
     def dataset_exists(self, name: str) -> bool:
         """Tell whether a complete dataset is stored under a name (with the read prefix)."""
-        return bool(self._database.command("HEXISTS", self._keys.dataset(name).metadata, COMPLETE_FIELD))
+        key = self._keys.dataset(name).metadata
+        return bool(self._database.commands(key, (b"HEXISTS", key, COMPLETE_FIELD))[0])
 
     def poll_dataset(self, name: str, poll_frequency_ms: int, num_tries: int) -> bool:
         """Check up to `num_tries` times, `poll_frequency_ms` apart, whether a complete dataset exists."""

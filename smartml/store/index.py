@@ -175,7 +175,7 @@ class Announcer:
             if reply == size and size:
                 # It was not there any more, and without its header nobody reads what was made just now.
                 with contextlib.suppress(StoreError):
-                    database.command("UNLINK", index_key(stem))
+                    database.each([(b"UNLINK", index_key(stem))])
             if isinstance(reply, int) and reply > size:
                 self._followed[stem] = _start_of_append(stem)
             else:

@@ -47,7 +47,7 @@ class ListCommands(Session):
 
     def get_list_length(self, list_name: str) -> int:
         """Return the number of entries; 0 for a list that does not exist."""
-        return int(self._database.command("LLEN", self._keys.list(list_name)))
+        return int(self._database.each([(b"LLEN", self._keys.list(list_name))])[0])
 
     def get_datasets_from_list(self, list_name: str) -> list[Dataset]:
         """Fetch all datasets of a list, in its order. Entries whose dataset is missing or incomplete are left out."""
@@ -78,8 +78,8 @@ class ListCommands(Session):
         source, destination = self._keys.list(src_name), self._keys.list(dest_name, write=True)
         if not self._database.same_server(source, destination):
             self.copy_list(src_name, dest_name)
-            self._database.command("UNLINK", source)
-        elif not self._database.command("LLEN", source):
+            self._database.each([(b"UNLINK", source)])
+        elif not self._database.each([(b"LLEN", source)])[0]:
             raise self._database.not_found(ListNotFoundError, "list", source)
         else:
             self._database.command_once(source, b"RENAME", source, destination)
@@ -105,5 +105,6 @@ class ListCommands(Session):
         return self._poll(lambda: self.get_list_length(name) <= length, poll_frequency_ms, num_tries)
 
     def _entries(self, key: bytes, start_index: int, end_index: int) -> Sequence[bytes]:
-        entries: Sequence[bytes] = self._database.command("LRANGE", key, start_index, end_index)
+        command = (b"LRANGE", key, b"%d" % start_index, b"%d" % end_index)
+        entries: Sequence[bytes] = self._database.commands(key, command)[0]
         return entries

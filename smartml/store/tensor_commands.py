@@ -128,7 +128,7 @@ class TensorCommands(Session):
 
     def delete_tensor(self, name: str) -> None:
         """Delete a tensor; a missing one is no error."""
-        self._database.command("UNLINK", self._keys.tensor(name))
+        self._database.each([(b"UNLINK", self._keys.tensor(name))])
 
     def copy_tensor(self, src_name: str, dest_name: str) -> None:
         """Copy a tensor, replacing the destination; raises TensorNotFoundError when there is no source."""
@@ -146,7 +146,7 @@ class TensorCommands(Session):
     def _copy(self, source: bytes, destination: bytes) -> bool:
         """Copy within a server; tell whether there was something."""
         try:
-            return bool(self._database.command("COPY", source, destination, "REPLACE"))
+            return bool(self._database.commands(source, (b"COPY", source, destination, b"REPLACE"))[0])
         except StoreReplyError:
             # Types of other modules need not be able to do this.
             read_descriptions(self._database, [source])
@@ -161,7 +161,7 @@ class TensorCommands(Session):
             self._database.command_once(old, b"RENAME", old, new)
         else:
             self.copy_tensor(old_name, new_name)
-            self._database.command("UNLINK", old)
+            self._database.each([(b"UNLINK", old)])
 
     def tensor_exists(self, name: str) -> bool:
         """Tell whether a tensor is stored under a name (with the read prefix)."""
