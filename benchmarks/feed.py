@@ -6,13 +6,16 @@ A producer process puts batches of 32 x 1024 float32 samples and as many targets
 process takes all of them up and makes one pass over shuffled batches of 32 samples. The ways to do so, in turn, each
 with a fresh server and fresh processes of its own:
 
-- ideal: a bare socket. The producer sends both tensors of a batch in one call and waits for both replies. The trainer
-  knows how many batches come and how long each reply is: pipelined GETs, received straight into one array for samples
-  and one for targets, both reserved before; then `numpy.take` of a random permutation. It looks at no error. Both
-  processes load what the feed's load, and say PING when they connect, as clients do;
-- doubling: the same into arrays that are copied to others of twice the size when they are full;
+- bare: bare sockets on both sides. The producer sends both tensors of a batch in one call and waits for both replies.
+  The trainer is the ideal loader: it knows how many batches come, their keys, and how long each reply is: pipelined
+  GETs, received straight into one array for samples and one for targets, both reserved before; then `numpy.take` of a
+  random permutation. It looks at no error. Both processes load what the feed's load, and say PING when they connect,
+  as clients do;
+- bare, doubling: the same into arrays that are copied to others of twice the size when they are full;
 - feed, keys: `Client.put_tensors` and `DataDownloader(sample_prefix=..., target_prefix=...)`;
+- ideal, keys: the same producer and the ideal loader;
 - feed, list: `TrainingDataUploader` and `DataDownloader(<name of the list>)`;
+- ideal, list: the same producer and the ideal loader, which reads the list once to learn the keys;
 - SmartSim: the algorithm of its loader with SmartRedis's client: asks for each tensor whether it exists, gets it, and
   copies all that came before by `np.concatenate`. Its time grows with the square of the data: small sizes only;
 - Reverb, samples: DeepMind's replay server, each sample an item, sampled once each in random order, and put together to
@@ -20,11 +23,13 @@ with a fresh server and fresh processes of its own:
 - Reverb, batches: the same with whole batches as items, which it serves as they were put: the order of batches is
   random, what is in them is not. It keeps no training set, so that a second pass would cost as much again.
 
-Counted is CPU time (user and system) of all threads of the three processes, from when they are up and connected to the
-end of the pass. Every round divides by what the ideal took in that round; shown are medians over the rounds, with the
-lowest and the highest for the ratio of the whole. What others on the machine do mostly adds to a time: beside it stands
-the least of a way relative to the least of the ideal. Memory is the peak of the trainer above what it took before,
-relative to the data. Growth is the median of the whole for so many batches over that for half of them.
+Counted is CPU time (user and system) of all threads of the three processes, from when they are up and connected to
+the end of the pass. Every round divides by what the ideal loader took in that round, behind the same producer for a
+feed, behind a bare socket for all others; shown are medians over the rounds, with the lowest and the highest for the
+ratio of the whole. What others on the machine do mostly adds to a time: beside it stands the least of a way relative
+to the least of its ideal; "/ bare" is relative to bare sockets on both sides. Memory is the peak of the trainer above
+what it took before, relative to the data. Growth is the median of the whole for so many batches over that for half of
+them.
 
 A second table has what one more batch costs a trainer that holds so many already, without a pass.
 
@@ -124,11 +129,12 @@ class Ideal:
 
     def take_up(self, upto: int) -> None:
         header, tail = bytearray(self.HEADER), bytearray(self.TAIL)
+        self._look(upto)
         sent = self._count
         for number in range(self._count, upto):
             if sent < upto and sent - number <= self.WINDOW // 2:
                 asked = range(sent, min(upto, number + self.WINDOW))
-                keys = [b"%s_%d" % (prefix.encode(), i) for i in asked for prefix in PREFIXES]
+                keys = [key for i in asked for key in self._keys_of(i)]
                 self._socket.sendall(b"".join(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key) for key in keys))
                 sent = asked.stop
             self._make_room(number)
@@ -137,6 +143,12 @@ class Ideal:
                 size = self._socket.recvmsg_into([header, payload, tail], 0, socket.MSG_WAITALL)[0]
                 assert size == len(header) + len(payload) + len(tail), "the reply came in pieces"
         self._count = upto
+
+    def _look(self, upto: int) -> None:
+        """Nothing to do: the keys are known."""
+
+    def _keys_of(self, number: int) -> tuple[bytes, ...]:
+        return tuple(b"%s_%d" % (prefix.encode(), number) for prefix in PREFIXES)
 
     def _make_room(self, number: int) -> None:
         """Nothing to do: there is room for all."""
@@ -147,6 +159,21 @@ class Ideal:
         for first in range(0, len(order), SAMPLES):
             indices = order[first : first + SAMPLES]
             yield x.take(indices, axis=0), y.take(indices, axis=0)
+
+
+class IdealOfList(Ideal):
+    """Learns the keys from the list."""
+
+    def _look(self, upto: int) -> None:
+        self._socket.sendall(b"*4\r\n$6\r\nLRANGE\r\n$13\r\ntraining_data\r\n$1\r\n0\r\n$2\r\n-1\r\n")
+        reply = bytearray()
+        # A line that counts them, then two for each.
+        while reply.count(b"\r\n") < 1 + 2 * upto:
+            reply += self._socket.recv(1 << 20)
+        self._entries = reply.split(b"\r\n")[2::2]
+
+    def _keys_of(self, number: int) -> tuple[bytes, ...]:
+        return self._entries[number] + b".samples", self._entries[number] + b".targets"
 
 
 class Doubling(Ideal):
@@ -327,6 +354,8 @@ class Side:
     item: int | None = None
     # Whether it holds what it took up, so that one more batch can be told from a pass.
     holds: bool = True
+    # The way that it is compared with.
+    ideal: str = "bare"
     # What takes long is measured at fewer sizes, and less often.
     largest: int = sys.maxsize
     most_rounds: int = sys.maxsize
@@ -344,10 +373,12 @@ def reverb_side(item: int) -> Side:
 
 
 SIDES = {
-    "ideal": Side(BareProducer, Ideal),
-    "doubling": Side(BareProducer, Doubling),
-    "feed, keys": Side(KeysProducer, feed_by_keys),
-    "feed, list": Side(ListProducer, feed_by_list),
+    "bare": Side(BareProducer, Ideal),
+    "bare, doubling": Side(BareProducer, Doubling),
+    "ideal, keys": Side(KeysProducer, Ideal),
+    "feed, keys": Side(KeysProducer, feed_by_keys, ideal="ideal, keys"),
+    "ideal, list": Side(ListProducer, IdealOfList),
+    "feed, list": Side(ListProducer, feed_by_list, ideal="ideal, list"),
     "SmartSim": Side(SmartRedisProducer, SmartSim, largest=LARGEST_OF_SMARTSIM, most_rounds=1),
     "Reverb, samples": reverb_side(1),
     "Reverb, batches": reverb_side(SAMPLES),
@@ -551,9 +582,9 @@ def median(found: Found, name: str, batches: int, what: str) -> float:
     return statistics.median(getattr(run, what) for run in found[name, batches])
 
 
-def ratios(found: Found, name: str, batches: int, what: str, other: str = "ideal") -> list[float]:
-    """Return, for each round, a figure relative to another side's in the same round."""
-    pairs = zip(found[name, batches], found[other, batches], strict=False)
+def ratios(found: Found, name: str, batches: int, what: str, other: str | None = None) -> list[float]:
+    """Return, for each round, a figure relative to another side's in the same round; the ideal's if none is told."""
+    pairs = zip(found[name, batches], found[other or SIDES[name].ideal, batches], strict=False)
     return [getattr(own, what) / getattr(others, what) for own, others in pairs]
 
 
@@ -571,7 +602,7 @@ def print_tables(found: Found, sizes: Sequence[int]) -> None:
 
     table = Table(title="CPU time of the whole way, in ms")
     columns = ("producer", "server", "trainer\ntakes up", "trainer\nserves", "whole", "/ ideal", "lowest to\nhighest")
-    columns += ("least\n/ least", "trainer\n/ ideal", "growth", "memory\n/ data", "rounds")
+    columns += ("least\n/ least", "trainer\n/ ideal", "whole\n/ bare", "growth", "memory\n/ data", "rounds")
     for column in ("batches", "way", *columns):
         table.add_column(column, justify="left" if column == "way" else "right")
     single = Table("held", title="CPU time of a trainer that takes up one more batch, in ms")
@@ -580,9 +611,9 @@ def print_tables(found: Found, sizes: Sequence[int]) -> None:
         single.add_column(name, justify="right")
     for batches in sizes:
         names = [name for name in SIDES if (name, batches) in found]
-        least = min(run.whole for run in found["ideal", batches])
         for name in names:
             whole = ratios(found, name, batches, "whole")
+            least = min(run.whole for run in found[SIDES[name].ideal, batches])
             grown = growth(found, name, batches)
             table.add_row(
                 f"{batches}",
@@ -595,6 +626,7 @@ def print_tables(found: Found, sizes: Sequence[int]) -> None:
                 f"{min(whole):.2f} to {max(whole):.2f}",
                 f"{min(run.whole for run in found[name, batches]) / least:.2f}",
                 f"{statistics.median(ratios(found, name, batches, 'trainer')):.2f}",
+                f"{statistics.median(ratios(found, name, batches, 'whole', 'bare')):.2f}",
                 "" if grown is None else f"{grown:.2f}",
                 f"{median(found, name, batches, 'memory'):.3f}",
                 f"{len(whole)}",
@@ -604,7 +636,7 @@ def print_tables(found: Found, sizes: Sequence[int]) -> None:
         single.add_row(
             f"{batches}", *(f"{statistics.median(singles[n]) * 1e3:.2f}" if n in singles else "" for n in holders)
         )
-    console = Console(width=150)
+    console = Console(width=160)
     console.print(table)
     console.print(single)
 
