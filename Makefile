@@ -9,7 +9,7 @@
 #   make clean             remove what the above made
 #
 # PYTHON=python3.12 chooses another interpreter; VENV names another environment to go with it; WORKERS=8 runs so many
-# tests at a time.
+# tests at a time; RERUNS=0 tries none a second time.
 
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.10; do \
 	$$p -c 'import sys; assert sys.version_info >= (3, 10)' 2>/dev/null && echo $$p && break; done)
@@ -33,6 +33,9 @@ endif
 
 # Many tests wait for processes of theirs: two at a time take little more than half the time of one, even on two cores.
 WORKERS ?= 2
+# Tests wait for servers, browsers and schedulers, which a machine may hold up. One that fails is tried once more, and
+# named at the end; what fails twice has failed.
+RERUNS ?= 1
 
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -45,7 +48,7 @@ demo: $(VENV)/.demo
 	$(BIN)/smartml demo --framework $(FRAMEWORK)
 
 test: lint
-	$(BIN)/python -m pytest -m "not long" -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "not long" -n $(WORKERS) --dist loadfile --reruns $(RERUNS) -raR
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check
