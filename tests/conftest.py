@@ -5,6 +5,7 @@ import signal
 import threading
 
 import pytest
+from servers import wait_until
 from slurm import LocalSlurm, need_slurm
 
 from smartml import Client, Orchestrator
@@ -34,6 +35,12 @@ def client(server, monkeypatch):
     with Client() as made:
         made.database.command("FLUSHALL")
         yield made
+
+
+@pytest.fixture
+def eventually():
+    """Wait until a condition holds, and return what it says."""
+    return wait_until
 
 
 @pytest.fixture

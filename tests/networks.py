@@ -1,8 +1,5 @@
 """Models of torch for tests, as their framework saves them."""
 
-import io
-import warnings
-
 import torch
 
 torch.set_num_threads(1)
@@ -41,16 +38,6 @@ class Slow(torch.nn.Module):
         for _ in range(200):
             waste = waste @ waste / 300
         return x + 0 * waste[0, 0]
-
-
-def saved(module):
-    """Return the bytes of a module in TorchScript."""
-    content = io.BytesIO()
-    with warnings.catch_warnings():
-        # torch speaks of a successor that RedisAI's users do not have.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.save(torch.jit.script(module), content)
-    return content.getvalue()
 
 
 SCRIPT = """

@@ -15,7 +15,8 @@ from redis.client import NEVER_DECODE
 
 from smartml.store.module import find_module
 
-DEADLINE_S = 20
+# Far longer than anything takes but on a machine that stalls.
+DEADLINE_S = 90
 
 
 # Tests of what servers may differ in run on each of these kinds.

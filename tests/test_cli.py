@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -36,18 +35,6 @@ def database(tmp_path):
     run("db", "start", "--port", "0", "--path", str(tmp_path))
     yield tmp_path
     run("db", "stop", "--path", str(tmp_path), check=False)
-
-
-@pytest.fixture
-def eventually():
-    """Wait until a condition holds."""
-
-    def wait(condition, deadline_s=20):
-        deadline = time.monotonic() + deadline_s
-        while not condition():
-            assert time.monotonic() < deadline, f"not within {deadline_s} s"
-
-    return wait
 
 
 def status(path):

@@ -5,13 +5,13 @@ All of it is in one file, so that one process builds the site once.
 
 import ast
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from browser import open_browser
 
 import smartml.errors
 
@@ -36,6 +36,7 @@ FETCHED = {
 NOT_FETCHED = {"author", "canonical", "help", "index", "license", "next", "prev", "search", "top", "up"}
 FOREIGN = re.compile(r"^\s*(https?:)?//", re.IGNORECASE)
 
+FOUND = "return [...document.querySelectorAll('#search-results li a')].map(link => link.innerText)"
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
 
 # What reaches beyond the screen, but for what scrolls by itself.
@@ -110,22 +111,9 @@ def html(site):
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """A browser as wide as a telephone."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs the package selenium")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("no browser: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for word in ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync"):
-        options.add_argument(f"--{word}")
-    options.add_argument("--disable-background-networking")
-    options.add_argument("--disable-component-update")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
-    made = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    made.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
-    yield made
-    made.quit()
+    with open_browser(tmp_path_factory.mktemp("browser"), 400, 900) as made:
+        made.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+        yield made
 
 
 def test_site_builds_without_a_warning(built):
@@ -278,11 +266,8 @@ def test_what_is_too_wide_is_noticed(tmp_path, browser):
     assert browser.execute_script(TOO_WIDE) == ["P: wide", "the page itself"]
 
 
-def test_search_finds_pages_without_a_server(site, browser):
+def test_search_finds_pages_without_a_server(site, browser, eventually):
     browser.get(f"{(site / 'search.html').as_uri()}?q=reservoir")
 
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    found = WebDriverWait(browser, 20).until(lambda it: it.find_elements("css selector", "#search-results li a"))
-
-    assert "Learn from data that grows" in [link.text for link in found]
+    # They appear one after the other, at times while they are looked at.
+    eventually(lambda: "Learn from data that grows" in browser.execute_script(FOUND))

@@ -1,6 +1,5 @@
 """Real servers and processes for the tests of experiments."""
 
-import functools
 import signal
 import subprocess
 import sys
@@ -25,12 +24,6 @@ def is_alive(pid):
 @pytest.fixture
 def alive():
     return is_alive
-
-
-@pytest.fixture
-def eventually():
-    """Wait until something is so, for as long as a batch system on a busy machine may take."""
-    return functools.partial(wait_until, deadline_s=90)
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """Models and scripts that programs run in a database: described, put there before the programs start."""
 
-import io
 import json
-import warnings
 from pathlib import Path
 
 import pytest
@@ -205,14 +203,11 @@ with smartml.Client() as client:
 @needs_module
 def test_members_of_an_ensemble_run_models_in_their_first_line(exp, monkeypatch):
     torch = pytest.importorskip("torch", reason="needs torch (pip install 'smartml[torch]')")
-    content = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.save(torch.jit.script(torch.nn.ReLU()), content)
+    content = pytest.importorskip("torchscript").saved(torch.nn.ReLU())
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     database = exp.create_database(port=0)
     ensemble = exp.create_ensemble("ens", run_settings=exp.create_run_settings("python", ["-c", RUN]), replicas=2)
-    ensemble.add_ml_model("net", "TORCH", content.getvalue())
+    ensemble.add_ml_model("net", "TORCH", content)
     ensemble.add_function("f", double)
 
     exp.start(database, ensemble)

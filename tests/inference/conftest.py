@@ -9,7 +9,6 @@ import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from servers import wait_until
 
 from smartml import Client, Orchestrator
 from smartml.store.module import find_module
@@ -24,11 +23,6 @@ needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="the package
 def has_module():
     if find_module() is None:
         pytest.skip("needs the tensor module (smartml module build)")
-
-
-@pytest.fixture
-def eventually():
-    return wait_until
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,5 @@
 """Networks that are small enough to check by hand, as the bytes that a database stores."""
 
-import io
-import warnings
-
 import torch
 
 
@@ -41,13 +38,3 @@ class PositiveOnly(torch.nn.Module):
     def forward(self, x):
         assert bool((x >= 0).all()), "negative"
         return x + 1
-
-
-def stored(module):
-    """Return what `torch.jit.save` writes."""
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # That it will go one day.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.save(torch.jit.script(module), buffer)
-    return buffer.getvalue()

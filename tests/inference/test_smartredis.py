@@ -9,7 +9,9 @@ from smartml import Orchestrator
 smartredis = pytest.importorskip("smartredis", reason="needs SmartRedis (pip install smartredis, up to Python 3.11)")
 torch = pytest.importorskip("torch", reason="the package 'torch' is not installed")
 # Networks need it.
-from .networks import Product, Times, stored  # noqa: E402
+from torchscript import saved  # noqa: E402
+
+from .networks import Product, Times  # noqa: E402
 
 X = np.arange(6, dtype="f4").reshape(2, 3)
 
@@ -34,7 +36,7 @@ def two_to_one(data, data_2):
 
 def test_a_model_is_set_run_read_and_deleted(theirs, tmp_path):
     theirs.put_tensor("x", X)
-    theirs.set_model("m", stored(Times(3)), "TORCH", device="CPU", tag="v1")
+    theirs.set_model("m", saved(Times(3)), "TORCH", device="CPU", tag="v1")
 
     theirs.run_model("m", inputs=["x"], outputs=["y"])
 
@@ -63,7 +65,7 @@ def test_functions_and_scripts_are_set_and_run(theirs):
 
 def test_an_error_of_a_model_is_theirs_with_our_reason(theirs):
     theirs.put_tensor("x", X[:, :2].copy())
-    theirs.set_model("m", stored(Product()), "TORCH")
+    theirs.set_model("m", saved(Product()), "TORCH")
 
     with pytest.raises(smartredis.error.RedisReplyError, match="mat1 and mat2 shapes cannot be multiplied"):
         theirs.run_model("m", inputs=["x"], outputs=["y"])
@@ -72,7 +74,7 @@ def test_an_error_of_a_model_is_theirs_with_our_reason(theirs):
 
 def test_what_runs_cost_is_told(theirs, database):
     theirs.put_tensor("x", X)
-    theirs.set_model("m", stored(Times(2)), "TORCH", tag="v1")
+    theirs.set_model("m", saved(Times(2)), "TORCH", tag="v1")
     for _ in range(3):
         theirs.run_model("m", inputs=["x"], outputs=["y"])
 

@@ -17,13 +17,15 @@ from .doubling import doubling_model
 
 torch = pytest.importorskip("torch", reason="the package 'torch' is not installed")
 # Networks need it.
-from .networks import AddsInPlace, PositiveOnly, Product, Same, Sums, Times, stored  # noqa: E402
+from torchscript import saved  # noqa: E402
+
+from .networks import AddsInPlace, PositiveOnly, Product, Same, Sums, Times  # noqa: E402
 
 X = np.arange(6, dtype="f4").reshape(2, 3)
 
 
 def test_a_model_of_pytorch_runs_on_tensors_of_the_database(run, raw, client):
-    assert raw.execute_command("AI.MODELSTORE", "m", "TORCH", "CPU", "BLOB", stored(Sums())) == b"OK"
+    assert raw.execute_command("AI.MODELSTORE", "m", "TORCH", "CPU", "BLOB", saved(Sums())) == b"OK"
 
     assert run("AI.MODELEXECUTE m INPUTS 1 x OUTPUTS 2 sum count", x=X) == b"OK"
 
@@ -34,7 +36,7 @@ def test_a_model_of_pytorch_runs_on_tensors_of_the_database(run, raw, client):
 
 @pytest.mark.parametrize("dtype", ["f8", "f4", "i1", "i2", "i4", "i8", "u1", "?"])
 def test_a_tensor_of_each_dtype_passes_through(run, raw, client, dtype):
-    raw.execute_command("AI.MODELSTORE", "m", "TORCH", "CPU", "BLOB", stored(Same()))
+    raw.execute_command("AI.MODELSTORE", "m", "TORCH", "CPU", "BLOB", saved(Same()))
     array = np.array([[0, 1], [1, 0]], dtype)
 
     run("AI.MODELEXECUTE m INPUTS 1 x OUTPUTS 1 y", x=array)
@@ -44,14 +46,14 @@ def test_a_tensor_of_each_dtype_passes_through(run, raw, client, dtype):
 
 def test_a_model_that_is_stored_anew_is_what_runs_from_then_on(run, raw, client):
     for factor in (2, 3, 2):
-        model = stored(Times(factor))
+        model = saved(Times(factor))
         raw.execute_command("AI.MODELSTORE", "m", "TORCH", "CPU", "BLOB", model)
         run("AI.MODELEXECUTE m INPUTS 1 x OUTPUTS 1 y", x=X)
         np.testing.assert_array_equal(client.get_tensor("y"), factor * X)
 
 
 def test_a_model_may_write_into_what_it_gets_and_the_stored_input_stays(run, raw, client):
-    raw.execute_command("AI.MODELSTORE", "m", "TORCH", "CPU", "BLOB", stored(AddsInPlace()))
+    raw.execute_command("AI.MODELSTORE", "m", "TORCH", "CPU", "BLOB", saved(AddsInPlace()))
 
     run("AI.MODELEXECUTE m INPUTS 1 x OUTPUTS 1 y", x=X)
 
@@ -96,7 +98,7 @@ def total(tensors: List[Tensor], keys: List[str], args: List[str]):
     ],
 )
 def test_the_last_line_of_the_traceback_reaches_the_caller(raw, error_of, command, text):
-    model = stored(Product())
+    model = saved(Product())
     raw.execute_command("AI.MODELSTORE", "m", "TORCH", "CPU", "BLOB", model)
     source = "def f(x):\n    return x\n\ndef text(x):\n    return 'text'\n"
     raw.execute_command("AI.SCRIPTSET", "s", "CPU", "SOURCE", source)
@@ -128,7 +130,7 @@ def test_pickled_code_is_not_run(raw, error_of, tmp_path):
 
 
 def test_a_gpu_that_is_not_there_is_named(raw, error_of):
-    raw.execute_command("AI.MODELSTORE", "m", "TORCH", f"GPU:{torch.cuda.device_count()}", "BLOB", stored(Sums()))
+    raw.execute_command("AI.MODELSTORE", "m", "TORCH", f"GPU:{torch.cuda.device_count()}", "BLOB", saved(Sums()))
 
     assert "is not there: the inference worker's torch sees" in error_of(
         "AI.MODELEXECUTE m INPUTS 1 x OUTPUTS 2 y z", x=X
@@ -141,7 +143,7 @@ def run_together(raw, database, client):
 
     def run_together(network, arrays, samples, outputs):
         options = ("BATCHSIZE", 64, "MINBATCHSIZE", samples, "MINBATCHTIMEOUT", 20_000)
-        raw.execute_command("AI.MODELSTORE", "m", "TORCH", "CPU", *options, "BLOB", stored(network))
+        raw.execute_command("AI.MODELSTORE", "m", "TORCH", "CPU", *options, "BLOB", saved(network))
         told = {}
 
         def ask(number):

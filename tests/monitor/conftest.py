@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -17,19 +16,6 @@ def no_server_around(monkeypatch):
     """Run each test as if nothing had told it of a record server."""
     for variable in VARIABLES:
         monkeypatch.delenv(variable, raising=False)
-
-
-@pytest.fixture
-def eventually():
-    """Wait until a condition holds."""
-
-    def wait(condition, deadline_s=20):
-        deadline = time.monotonic() + deadline_s
-        while not condition():
-            assert time.monotonic() < deadline, f"not within {deadline_s} s"
-            time.sleep(0.01)
-
-    return wait
 
 
 @pytest.fixture

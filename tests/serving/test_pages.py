@@ -1,16 +1,16 @@
 """The pages for people, in a browser."""
 
-import shutil
-
 import numpy as np
 import pytest
+from browser import open_browser
 
 from .http import serving
 from .models import TorchModel, make_predictor
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="the package 'selenium' is not installed")
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
+pytest.importorskip("selenium.webdriver", reason="the package 'selenium' is not installed")
+
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 TOKEN = "0123456789abcdef"
 EVIL = "<img src=x onerror=\"document.title='owned'\">"
@@ -18,21 +18,8 @@ EVIL = "<img src=x onerror=\"document.title='owned'\">"
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("no browser: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for word in ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync"):
-        options.add_argument(f"--{word}")
-    options.add_argument("--disable-background-networking")
-    options.add_argument("--disable-component-update")
-    options.add_argument("--window-size=400,900")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
-    made = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    yield made
-    made.quit()
+    with open_browser(tmp_path_factory.mktemp("browser"), 400, 900) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 import redis
-from servers import DEADLINE_S, KINDS, Cluster, Server, find_free_port, server_program, wait_until
+from servers import DEADLINE_S, KINDS, Cluster, Server, find_free_port, server_program
 
 from smartml import Client, Orchestrator
 
@@ -20,11 +20,6 @@ def no_experiment_around(monkeypatch):
     """Run each test as if nothing had told it of a database."""
     for variable in VARIABLES:
         monkeypatch.delenv(variable, raising=False)
-
-
-@pytest.fixture
-def eventually():
-    return wait_until
 
 
 @pytest.fixture

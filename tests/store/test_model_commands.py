@@ -23,6 +23,7 @@ from smartml.store.slots import key_slot
 
 pytest.importorskip("torch", reason="needs torch (pip install 'smartml[torch]')")
 networks = pytest.importorskip("networks")
+torchscript = pytest.importorskip("torchscript")
 pytestmark = pytest.mark.skipif(find_module() is None, reason="needs the tensor module (smartml module build)")
 
 X = np.arange(6, dtype="f4").reshape(2, 3)
@@ -30,7 +31,7 @@ X = np.arange(6, dtype="f4").reshape(2, 3)
 
 @pytest.fixture(scope="module")
 def affine():
-    return networks.saved(networks.Affine(1))
+    return torchscript.saved(networks.Affine(1))
 
 
 @pytest.fixture(params=["a server", "a cluster"])
@@ -56,7 +57,7 @@ def test_a_model_runs_on_tensors_of_the_database(client, affine):
 
 
 def test_a_model_may_take_and_give_several_tensors(client):
-    client.set_model("two", networks.saved(networks.Two()), "torch")
+    client.set_model("two", torchscript.saved(networks.Two()), "torch")
     client.put_tensors({"a": X, "b": X[::-1]})
 
     client.run_model("two", inputs=["a", "b"], outputs=["sum", "difference"])
@@ -87,7 +88,7 @@ def test_a_state_may_be_stepped_in_place(client, affine):
 
 @pytest.mark.parametrize("size", [0, 3, 100_000])
 def test_a_model_may_write_into_what_it_gets(client, size):
-    client.set_model("net", networks.saved(networks.InPlace()), "TORCH")
+    client.set_model("net", torchscript.saved(networks.InPlace()), "TORCH")
     client.put_tensor("x", np.arange(size))
 
     client.run_model("net", "x", "y")
@@ -204,7 +205,7 @@ def test_a_script_is_there_until_it_is_deleted(client):
 def test_a_model_that_is_set_again_is_another_one(client):
     client.put_tensor("x", X)
     for more in (1, 5):
-        client.set_model("net", networks.saved(networks.Affine(more)), "TORCH")
+        client.set_model("net", torchscript.saved(networks.Affine(more)), "TORCH")
         client.run_model("net", "x", "y")
         np.testing.assert_array_equal(client.get_tensor("y"), 2 * X + more)
 
@@ -335,7 +336,7 @@ def test_a_missing_script_names_those_that_are_there(client):
 
 
 def test_a_missing_input_is_named(client, affine):
-    client.set_model("two", networks.saved(networks.Two()), "TORCH")
+    client.set_model("two", torchscript.saved(networks.Two()), "TORCH")
     client.put_tensor("a", X)
 
     with pytest.raises(TensorNotFoundError, match="'b'"):
@@ -343,7 +344,7 @@ def test_a_missing_input_is_named(client, affine):
 
 
 def test_the_error_of_a_model_says_what_it_said(client, affine):
-    client.set_model("net", networks.saved(networks.Two()), "TORCH")
+    client.set_model("net", torchscript.saved(networks.Two()), "TORCH")
     client.put_tensors({"a": np.zeros((2, 3), "f4"), "b": np.zeros((4, 5), "f4")})
 
     with pytest.raises(InferenceError, match=r"(?s)model 'net'.*size of tensor"):
@@ -416,7 +417,7 @@ def test_a_run_that_takes_too_long_is_given_up(client, monkeypatch):
     client.set_script("s", networks.SCRIPT)
     client.put_tensor("x", X)
     client.run_script("s", "double", "x", "y")
-    client.set_model("slow", networks.saved(networks.Slow()), "TORCH")
+    client.set_model("slow", torchscript.saved(networks.Slow()), "TORCH")
 
     with monkeypatch.context() as context, pytest.raises(StoreTimeoutError, match="SR_MODEL_TIMEOUT"):
         context.setenv("SR_MODEL_TIMEOUT", "1")
@@ -429,7 +430,7 @@ def test_a_run_that_takes_too_long_is_given_up(client, monkeypatch):
 def test_a_client_waits_for_as_long_as_it_was_told(inference_database):
     database = inference_database("a server")
     with database.connect() as client:
-        client.set_model("slow", networks.saved(networks.Slow()), "TORCH")
+        client.set_model("slow", torchscript.saved(networks.Slow()), "TORCH")
         client.put_tensor("x", X)
         client.run_model("slow", "x", "z")
     with database.connect(timeout_s=0.02) as client, pytest.raises(StoreTimeoutError, match="timeout_s"):

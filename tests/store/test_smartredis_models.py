@@ -11,6 +11,7 @@ from smartml.store.module import find_module
 smartredis = pytest.importorskip("smartredis", reason="needs SmartRedis (pip install smartredis, up to Python 3.11)")
 pytest.importorskip("torch", reason="needs torch (pip install 'smartml[torch]')")
 networks = pytest.importorskip("networks")
+torchscript = pytest.importorskip("torchscript")
 pytestmark = pytest.mark.skipif(find_module() is None, reason="needs the tensor module (smartml module build)")
 
 X = np.arange(6, dtype="f4").reshape(2, 3)
@@ -27,7 +28,7 @@ QUIET = {
 
 @pytest.fixture(scope="module")
 def affine():
-    return networks.saved(networks.Affine(1))
+    return torchscript.saved(networks.Affine(1))
 
 
 @pytest.fixture(params=["a server", "a cluster"])
@@ -184,7 +185,7 @@ def test_runs_are_counted_for_both(connect, affine):
 
 def test_what_fails_raises_in_both(connect):
     ours, theirs = connect(smartml), connect(smartredis)
-    ours.set_model("two", networks.saved(networks.Two()), "TORCH")
+    ours.set_model("two", torchscript.saved(networks.Two()), "TORCH")
     ours.put_tensor("a", np.zeros((2, 3), "f4"))
     ours.put_tensor("b", np.zeros((4, 5), "f4"))
 

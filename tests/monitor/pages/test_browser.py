@@ -2,16 +2,14 @@
 
 import base64
 import io
-import shutil
-import time
 
 import numpy as np
 import pytest
+from browser import open_browser
+from servers import wait_until
 
 pytest.importorskip("selenium", reason="the package 'selenium' is not installed")
 
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
@@ -31,28 +29,12 @@ cloud:
 field: {glyph_kind: field, name_pattern: field, color: {palette: RdBu3}}
 """
 RED = (255, 0, 0)
-DEADLINE_S = 20
-OPTIONS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars --window-size=900,600"
-)
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    if not (shutil.which("chromium") and shutil.which("chromedriver")):
-        pytest.skip("chromium is not there: apt-get install chromium chromium-driver")
-    folder = tmp_path_factory.mktemp("browser")
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for option in (*OPTIONS.split(), f"--user-data-dir={folder}"):
-        options.add_argument(option)
-    options.add_experimental_option("prefs", {"download.default_directory": str(folder / "downloads")})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    driver.downloads = folder / "downloads"
-    yield driver
-    driver.quit()
+    with open_browser(tmp_path_factory.mktemp("browser"), 900, 600) as made:
+        yield made
 
 
 @pytest.fixture
@@ -70,14 +52,6 @@ def window(browser, serve):
 @pytest.fixture
 def pages(server, serve):
     return serve(server.address, SCHEMA)
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + DEADLINE_S
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {DEADLINE_S} s"
-        time.sleep(0.02)
-    return value
 
 
 TURN_THE_WHEEL = """

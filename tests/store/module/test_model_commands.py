@@ -13,18 +13,6 @@ WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
 TF = ("AI.MODELSTORE", "m", "TF", "CPU")
 
 
-@pytest.fixture
-def error_of(raw):
-    """Return the text of the error that a command, given as text or words, is answered with."""
-
-    def error_of(*words):
-        with pytest.raises(redis.ResponseError) as caught:
-            raw.execute_command(*(words[0].split() if len(words) == 1 else words))
-        return str(caught.value)
-
-    return error_of
-
-
 def test_a_model_is_given_back_as_it_was_stored(raw):
     model = bytes(range(256)) * 40
 
