@@ -7,7 +7,7 @@ from typing import Any
 from smartml import feeds as _ours
 from smartml.store import Client
 from smartsim.error.errors import SMARTSIM
-from smartsim.ml.earlier import KeyUploader, is_earlier
+from smartsim.ml.earlier import KeyUploader, earlier_feed_arguments, is_earlier
 
 __all__ = [
     "DataDownloader",
@@ -107,6 +107,13 @@ class FeedNames(_ours.DataDownloader):
     def address(self) -> str:
         """Where the database is."""
         return str(self.client.database.address)
+
+
+class EitherArguments:
+    """Takes the arguments of 0.4.1, or later ones. It stands before the feed that it is joined to."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**(earlier_feed_arguments(kwargs) if is_earlier(kwargs) else feed_arguments(kwargs)))
 
 
 class WaitingNames(_ours.DataDownloader):

@@ -7,30 +7,24 @@ import torch
 
 from smartml.feeds import torch as _ours
 from smartsim.error.errors import SMARTSIM
-from smartsim.ml.data import FeedNames, WaitingNames, feed_arguments
-from smartsim.ml.earlier import StaticDataDownloader, earlier_feed_arguments, is_earlier
+from smartsim.ml.data import EitherArguments, FeedNames, WaitingNames
+from smartsim.ml.earlier import StaticDataDownloader, is_earlier
 
 __all__ = ["DataLoader", "DynamicDataGenerator", "StaticDataGenerator"]
 
 
 @SMARTSIM.speaks
-class StaticDataGenerator(WaitingNames, _ours.StaticDataGenerator, FeedNames):  # type: ignore[misc]
+class StaticDataGenerator(EitherArguments, WaitingNames, _ours.StaticDataGenerator, FeedNames):  # type: ignore[misc]
     __doc__ = _ours.StaticDataGenerator.__doc__
 
     def __new__(cls, **kwargs: Any) -> Any:
         """Make a generator; with the arguments of 0.4.1, one of tensors that are found by their keys."""
         return _EarlierStaticGenerator(**kwargs) if is_earlier(kwargs) else super().__new__(cls)
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**feed_arguments(kwargs))
-
 
 @SMARTSIM.speaks
-class DynamicDataGenerator(WaitingNames, _ours.DynamicDataGenerator, FeedNames):  # type: ignore[misc]
+class DynamicDataGenerator(EitherArguments, WaitingNames, _ours.DynamicDataGenerator, FeedNames):  # type: ignore[misc]
     __doc__ = _ours.DynamicDataGenerator.__doc__
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**(earlier_feed_arguments(kwargs) if is_earlier(kwargs) else feed_arguments(kwargs)))
 
 
 class _EarlierStaticGenerator(StaticDataDownloader, torch.utils.data.IterableDataset[Any]):
