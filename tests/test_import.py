@@ -130,9 +130,7 @@ except MissingDependencyError as error:
     assert f'pip install "smartml[{extra}]"' in line
 
 
-@pytest.mark.parametrize(
-    ("name", "package"), [("serve", "pybase64"), ("WebSocketSource", "pybase64"), ("Sample", "pybase64")]
-)
+@pytest.mark.parametrize(("name", "package"), [("serve", "pybase64"), ("WebSocketSource", "pybase64")])
 def test_streaming_without_its_packages_names_the_extra(name, package):
     code = f"""
 from smartml.errors import MissingDependencyError

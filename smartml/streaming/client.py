@@ -28,6 +28,7 @@ from smartml.errors import (
 from smartml.extras import missing
 from smartml.streaming.access import without_secrets
 from smartml.streaming.data import parse_answer
+from smartml.streaming.decoding import Decoder
 from smartml.streaming.protocol import (
     VERSION,
     Data,
@@ -50,7 +51,7 @@ from smartml.streaming.protocol import (
     ValidationIdsConfirmation,
     render,
 )
-from smartml.streaming.samples import Decoder, Sample
+from smartml.streaming.samples import Sample
 
 try:
     from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException

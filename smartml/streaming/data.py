@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from smartml.errors import MessageError
+from smartml.streaming.encoding import EncodedSample
 from smartml.streaming.protocol import Data, Reply, parse_reply, read_reply
-from smartml.streaming.samples import EncodedSample
 
 MAGIC = b"SMB1"
 _HEAD = struct.Struct("<4sI")

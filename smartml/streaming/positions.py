@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from smartml.errors import StreamingError
-from smartml.streaming.samples import EncodedSample
+from smartml.streaming.encoding import EncodedSample
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 from smartml.errors import ArgumentTypeError, StreamingError
+from smartml.streaming.encoding import EncodedSample, Encoder
 from smartml.streaming.positions import Extent, OwnPosition, Pool, Position, SharedPosition, Window
 from smartml.streaming.protocol import Extension, Info
-from smartml.streaming.samples import EncodedSample, Encoder, derive_info
+from smartml.streaming.samples import derive_info
 from smartml.streaming.sources import Source, as_sample
 
 

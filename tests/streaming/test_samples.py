@@ -12,8 +12,10 @@ pytest.importorskip("pybase64", reason="pip install pybase64")
 
 from smartml.errors import MessageError, SampleFormatError
 from smartml.streaming.data import MAGIC, binary_parts, parse_answer
+from smartml.streaming.decoding import Decoder
+from smartml.streaming.encoding import Encoder
 from smartml.streaming.protocol import Data, Feature, Info, data_parts
-from smartml.streaming.samples import Decoder, Encoder, Sample, derive_info
+from smartml.streaming.samples import Sample, derive_info
 
 GENOTYPE = np.zeros((4, 3), bool)
 GENOTYPE[[0, 2, 3], [0, 1, 2]] = True
