@@ -7,12 +7,12 @@ from smartml.lazy import lazy_names as _lazy_names
 if TYPE_CHECKING:
     from smartml.streaming.access import Access
     from smartml.streaming.client import ClientOptions, StreamingClient
-    from smartml.streaming.positions import Extent
     from smartml.streaming.protocol import Feature, Info
     from smartml.streaming.samples import Sample
     from smartml.streaming.server import Limits, StreamingServer, serve
     from smartml.streaming.session import HeartbeatRule, Patience
     from smartml.streaming.websocket_source import SetUp, WebSocketSource
+    from smartml.streaming.window import Extent
 
 __all__ = [
     "Access",
@@ -37,11 +37,11 @@ __getattr__, __dir__ = _lazy_names(
     {
         "smartml.streaming.access": ("Access",),
         "smartml.streaming.client": ("ClientOptions", "StreamingClient"),
-        "smartml.streaming.positions": ("Extent",),
         "smartml.streaming.protocol": ("Feature", "Info"),
         "smartml.streaming.samples": ("Sample",),
         "smartml.streaming.server": ("Limits", "StreamingServer", "serve"),
         "smartml.streaming.session": ("HeartbeatRule", "Patience"),
         "smartml.streaming.websocket_source": ("SetUp", "WebSocketSource"),
+        "smartml.streaming.window": ("Extent",),
     },
 )

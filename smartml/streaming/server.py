@@ -23,7 +23,7 @@ from smartml.errors import ArgumentValueError, MessageError, MissingDependencyEr
 from smartml.extras import missing
 from smartml.streaming.access import Access
 from smartml.streaming.data import binary_parts
-from smartml.streaming.positions import Batch, Extent
+from smartml.streaming.positions import Batch
 from smartml.streaming.protocol import (
     TERMINATE,
     Data,
@@ -39,6 +39,7 @@ from smartml.streaming.protocol import (
 from smartml.streaming.session import HeartbeatRule, Patience, Session
 from smartml.streaming.sources import as_source
 from smartml.streaming.stock import Stock, checked_info
+from smartml.streaming.window import Extent
 
 try:
     from websockets.asyncio.server import Server, ServerConnection

@@ -20,9 +20,9 @@ from smartml.feeds.recording import Recording
 from smartml.feeds.schemes import KeyScheme
 from smartml.feeds.stream import rows_of
 from smartml.pipeline import Composable, IterableSource
-from smartml.streaming.positions import Readable
 from smartml.streaming.protocol import Info
 from smartml.streaming.samples import Sample
+from smartml.streaming.window import Readable
 
 # As in DataInfo, for items that do not say what they are called.
 DEFAULT_NAMES = ("samples", "targets")

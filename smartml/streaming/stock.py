@@ -10,10 +10,11 @@ from typing import Any
 
 from smartml.errors import ArgumentTypeError, StreamingError
 from smartml.streaming.encoding import EncodedSample, Encoder
-from smartml.streaming.positions import Extent, OwnPosition, Pool, Position, SharedPosition, Window
+from smartml.streaming.positions import OwnPosition, Pool, Position, SharedPosition
 from smartml.streaming.protocol import Extension, Info
 from smartml.streaming.samples import derive_info
 from smartml.streaming.sources import Source, as_sample
+from smartml.streaming.window import Extent, Window
 
 
 class Stock:

@@ -10,9 +10,10 @@ pytest.importorskip("pybase64", reason="pip install pybase64")
 from smartml.errors import StreamingError
 from smartml.pipeline import IterableSource
 from smartml.streaming.encoding import Encoder
-from smartml.streaming.positions import Extent, OwnPosition, Pool, SharedPosition, Window
+from smartml.streaming.positions import OwnPosition, Pool, SharedPosition
 from smartml.streaming.protocol import Feature, Info
 from smartml.streaming.samples import Sample
+from smartml.streaming.window import Extent, Window
 
 ENCODER = Encoder(Info({"x": Feature("sequence")}, {}))
 EVERYTHING = 1 << 20
