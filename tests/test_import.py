@@ -25,6 +25,7 @@ OPTIONAL = [
         "tqdm",
         "numba",
         "websockets",
+        "msgspec",
         "pybase64",
         "PIL",
         "pydantic",
@@ -130,7 +131,7 @@ except MissingDependencyError as error:
     assert f'pip install "smartml[{extra}]"' in line
 
 
-@pytest.mark.parametrize(("name", "package"), [("serve", "pybase64"), ("WebSocketSource", "pybase64")])
+@pytest.mark.parametrize(("name", "package"), [("serve", "msgspec"), ("WebSocketSource", "msgspec")])
 def test_streaming_without_its_packages_names_the_extra(name, package):
     code = f"""
 from smartml.errors import MissingDependencyError

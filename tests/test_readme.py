@@ -156,6 +156,7 @@ client.put_tensor("later_0_0", states + 1)
 
 def test_streaming_snippet_gets_samples(folder):
     pytest.importorskip("websockets", reason="needs the package websockets")
+    pytest.importorskip("msgspec", reason="needs the package msgspec")
     pytest.importorskip("pybase64", reason="needs the package pybase64")
 
     done = run(f"{snippet_with('WebSocketSource')}print(x.shape, y > 0)\n", folder)

@@ -298,7 +298,7 @@ class StreamingClient:
         with self._errors(f"nothing came from {self.name}"):
             raw = self._socket.receive(max(0.0, timeout_s))
         try:
-            return parse_answer(raw)
+            return parse_answer(raw, self._decoder)
         except MessageError as error:
             raise MessageError(f"{self.name} sent what is no message: {error}") from error
 

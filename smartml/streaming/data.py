@@ -16,10 +16,11 @@ from __future__ import annotations
 import itertools
 import json
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from smartml.errors import MessageError
+from smartml.streaming.decoding import Decoder
 from smartml.streaming.encoding import EncodedSample
 from smartml.streaming.protocol import Data, Reply, parse_reply, read_reply
 
@@ -32,12 +33,26 @@ _LONG_TEXT = 1024
 _MANY_SHORT_TEXTS = 50
 _LOOKS = 16
 _GOLDEN_RATIO = 0.6180339887498949
+# Samples that are smaller on average are put together.
+_SMALL_BYTES = 4096
 # The mark of `samples.py` in JSON, where control characters are always escaped.
 _ESCAPED_MARK = b"\\u0001"
 _BACKSLASH = ord("\\")
 
 
-def binary_parts(samples: Iterable[EncodedSample], position: int | None) -> list[Any]:
+def data_parts(samples: Sequence[bytes], position: int | None = None) -> list[bytes]:
+    """Return a data message of samples that are JSON already, in parts: copies of it would cost more than the rest.
+
+    Small ones are put together: as parts, each would cost more than its copy.
+    """
+    end = b"]}" if position is None else b'], "position": %d}' % position
+    if sum(map(len, samples)) < _SMALL_BYTES * len(samples):
+        return [b'{"type": "data", "payload": [%b%b' % (b", ".join(samples), end)]
+    parts = [part for sample in samples for part in (b", ", sample)]
+    return [b'{"type": "data", "payload": [', *parts[1:], end]
+
+
+def binary_parts(samples: Sequence[EncodedSample], position: int | None) -> list[Any]:
     """Return a data message of the binary extension, in parts: bytes and arrays, as they lie in memory."""
     payload: list[bytes] = []
     sizes: list[int] = []
@@ -57,13 +72,16 @@ def binary_parts(samples: Iterable[EncodedSample], position: int | None) -> list
     return [_HEAD.pack(MAGIC, len(head)), head, *parts]
 
 
-def parse_answer(raw: bytes | memoryview) -> Reply:
+def parse_answer(raw: bytes | memoryview, decoder: Decoder | None = None) -> Reply:
     """Read what a server sent, in JSON or binary; raises MessageError that names message and field.
 
-    Long values of a data message are views on `raw`.
+    Long values of a data message are views on `raw`. The decoder, if it is known, reads data that need not be changed.
     """
     if raw[: len(MAGIC)] == MAGIC:
         return _parse_binary(raw)
+    plain = None if decoder is None else decoder.read_plainly(raw)
+    if plain is not None:
+        return plain
     small, blobs = _lifted(raw) or (bytes(raw), [])
     reply = parse_reply(small)
     if isinstance(reply, Data):

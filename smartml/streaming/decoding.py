@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from operator import attrgetter
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,10 @@ from smartml.extras import missing, require
 from smartml.streaming.protocol import Data, Feature, Info
 from smartml.streaming.samples import BINARY_TYPES, BLOB_MARK, NESTED_TYPES, Sample, images
 
+try:
+    import msgspec
+except ImportError as error:
+    raise MissingDependencyError(missing("msgspec", "smartml.streaming", "streaming")) from error
 try:
     # An array of 48 KiB is decoded in 3 microseconds, which takes the standard library 130.
     import pybase64
@@ -31,6 +37,20 @@ class Decoder:
         # By name: the feature, and what errors call it.
         self._inputs = {name: (feature, f"input {name!r}") for name, feature in info.inputs.items()}
         self._targets = {name: (feature, f"target {name!r}") for name, feature in info.outputs.items()}
+        self._plain = _plain_decoder(info)
+
+    def read_plainly(self, raw: bytes | memoryview) -> Data | None:
+        """Read a data message whose values stand in JSON as they are in Python; None for any other, right or wrong."""
+        if self._plain is None:
+            return None
+        try:
+            message = self._plain.decode(raw)
+        # MsgspecError and UnicodeDecodeError are ValueErrors.
+        except (ValueError, RecursionError):
+            return None
+        if not message.payload:
+            return None
+        return Data(message.payload, False, message.position, is_plain=True, size=len(raw))
 
     def decode(self, data: Data) -> list[Sample]:
         """Return the samples of a message. Arrays can be written to; those in memory that cannot are copied."""
@@ -41,6 +61,8 @@ class Decoder:
 
         All at once would live so long that Python's garbage collector looks after them, at twice the cost.
         """
+        if data.is_plain:
+            return map(_as_sample, map(_parts, data.samples))
         try:
             read = _Reader(data.blobs, data.is_binary)
         except TensorFormatError as error:
@@ -70,6 +92,39 @@ class Decoder:
         except SampleFormatError as error:
             raise SampleFormatError(f"sample {sample_id!r:.80}: {error}") from error
         return Sample(inputs, labels, sample_id)
+
+
+# What makes a sample of a plain one: a chain of C functions.
+_parts = attrgetter(*Sample._fields)
+_as_sample: Callable[[Any], Sample] = partial(tuple.__new__, Sample)
+
+
+# JSON's own values, by the types of features whose values they are.
+_PLAIN_TYPES: dict[str, Any] = {"sequence": str, "tabular": dict[str, Any], "survival": dict[str, Any]}
+_Position: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+# Mappings of which names and types are known. A name for what makes them, as types are not made of variables otherwise.
+_mapping_type: Any = TypedDict
+
+
+def _plain_decoder(info: Info) -> msgspec.json.Decoder[Any] | None:
+    """Return what reads data messages of a stream without blobs, and without targets that stand twice.
+
+    It refuses what is not as announced, and passes over what was not.
+    """
+    inputs, targets = ([feature.type for feature in side.values()] for side in (info.inputs, info.outputs))
+    if not {*inputs, *targets} <= _PLAIN_TYPES.keys() or any(kind in NESTED_TYPES for kind in targets):
+        return None
+    sides = [("inputs", _typed(info.inputs)), ("target_labels", _typed(info.outputs))]
+    # Python's garbage collector need not look at what is in no circle.
+    sample: Any = msgspec.defstruct("PlainSample", [*sides, ("sample_id", str)], gc=False)
+    fields: list[Any] = [("type", Literal["data"]), ("payload", list[sample]), ("position", _Position | None, None)]
+    return msgspec.json.Decoder(msgspec.defstruct("PlainData", fields))
+
+
+def _typed(features: Mapping[str, Feature]) -> Any:
+    types = {name: _PLAIN_TYPES[feature.type] for name, feature in features.items()}
+    # What is missing may be.
+    return _mapping_type("Features", types, total=False)
 
 
 class _Reader:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from json.encoder import encode_basestring_ascii
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,60 +18,101 @@ from smartml.streaming.protocol import Feature, Info
 from smartml.streaming.samples import BINARY_TYPES, NESTED_TYPES, Sample, as_array, check_array, images
 
 try:
+    import msgspec
+except ImportError as error:
+    raise MissingDependencyError(missing("msgspec", "smartml.streaming", "streaming")) from error
+try:
     # Several times as fast as the standard library.
     import pybase64
 except ImportError as error:
     raise MissingDependencyError(missing("pybase64", "smartml.streaming", "streaming")) from error
 
 _LONGEST_ID = 200
+# What holds a sample, about.
+_OVERHEAD_BYTES = 500
+# Where a blob is left out of JSON, which escapes such characters.
+_BLOB_PLACE = b"\0"
+# A blob as it lies in memory, what describes it, and the size of both.
+_Tensor: TypeAlias = "tuple[NDArray[Any], bytes, int]"
+# Writes a value as JSON, and puts what does not belong there into the list.
+_Writer: TypeAlias = "Callable[[Any, list[NDArray[Any]]], str]"
 
 
-class EncodedSample:
-    """A sample that is ready for the wire: JSON in pieces, and between each two of them a blob.
+class TextSample(msgspec.Struct, gc=False):
+    """A sample that is ready for the wire, all of it JSON.
 
-    What it takes to send it is computed once, however many clients get it. Many are held: it has no lists, through
-    which Python's garbage collector would look again and again.
+    Many are held: Python's garbage collector does not look at it, nor at `BlobSample`, which are in no circle.
     """
 
-    __slots__ = ("_blobs", "_json", "_pieces", "_tensors", "sample_id", "size", "wire_bytes")
+    sample_id: str
+    # As it stands in the payload of a data message.
+    json: bytes
+    # About the bytes that it takes in memory, with all that holds it.
+    size: int
 
-    def __init__(self, sample_id: str, pieces: Sequence[bytes], blobs: Sequence[NDArray[Any]]) -> None:
-        self.sample_id = sample_id
-        self._pieces, self._blobs = tuple(pieces), tuple(blobs)
-        self._json: bytes | None = None if blobs else pieces[0]
-        self._tensors: tuple[tuple[NDArray[Any], bytes, int], ...] | None = None if blobs else ()
-        text_bytes = sum(map(len, pieces))
-        blob_bytes = sum([blob.nbytes for blob in blobs])
-        # About the bytes that it takes in a message of JSON, the longer kind: base64 makes four bytes of three.
+    @property
+    def wire_bytes(self) -> int:
+        """About the bytes that it takes in a message."""
+        return len(self.json)
+
+    @property
+    def tensors(self) -> tuple[_Tensor, ...]:
+        """What it has that is no JSON: nothing."""
+        return ()
+
+    def marked(self, first: int) -> bytes:
+        """Return the sample in JSON with a mark for each blob, of which it has none."""
+        return self.json
+
+
+class BlobSample(msgspec.Struct, gc=False):
+    """A sample that is ready for the wire: JSON in pieces, and between each two of them a blob.
+
+    What it takes to send it is computed once, however many clients get it.
+    """
+
+    sample_id: str
+    pieces: list[bytes]
+    blobs: list[NDArray[Any]]
+    # About the bytes that it takes in a message of JSON, the longer kind: base64 makes four bytes of three.
+    wire_bytes: int = 0
+    # About the bytes that it takes in memory once it was sent to clients of both kinds.
+    size: int = 0
+    _json: bytes | None = None
+    _tensors: tuple[_Tensor, ...] | None = None
+
+    def __post_init__(self) -> None:
+        text_bytes = sum(map(len, self.pieces))
+        blob_bytes = sum([blob.nbytes for blob in self.blobs])
         self.wire_bytes = blob_bytes * 4 // 3 + text_bytes
-        # About the bytes that it takes in memory once it was sent to clients of both kinds.
-        self.size = self.wire_bytes + blob_bytes + text_bytes + 500
+        self.size = self.wire_bytes + blob_bytes + text_bytes + _OVERHEAD_BYTES
 
     @property
     def json(self) -> bytes:
         """The sample as it stands in the payload of a data message."""
         if self._json is None:
-            texts = [b'"' + pybase64.b64encode(_wire_bytes(blob)) + b'"' for blob in self._blobs]
-            parts = [part for pair in zip(self._pieces, texts, strict=False) for part in pair]
-            self._json = b"".join((*parts, self._pieces[-1]))
+            texts = [b'"' + pybase64.b64encode(_wire_bytes(blob)) + b'"' for blob in self.blobs]
+            parts = [part for pair in zip(self.pieces, texts, strict=False) for part in pair]
+            self._json = b"".join((*parts, self.pieces[-1]))
         return self._json
 
     def marked(self, first: int) -> bytes:
         """Return the sample in JSON with a mark for each blob, numbered from `first` on."""
-        if not self._blobs:
-            return self._pieces[0]
-        parts = [self._pieces[0]]
-        for number, piece in enumerate(self._pieces[1:], first):
+        parts = [self.pieces[0]]
+        for number, piece in enumerate(self.pieces[1:], first):
             parts += (b'"\\u0001%d"' % number, piece)
         return b"".join(parts)
 
     @property
-    def tensors(self) -> tuple[tuple[NDArray[Any], bytes, int], ...]:
+    def tensors(self) -> tuple[_Tensor, ...]:
         """The blobs as values of `smartml.tensors`: payload, description, and the size of both."""
         if self._tensors is None:
-            values = map(tensors.encode, self._blobs)
+            values = map(tensors.encode, self.blobs)
             self._tensors = tuple([(array, end, array.nbytes + len(end)) for array, end in values])
         return self._tensors
+
+
+EncodedSample: TypeAlias = "TextSample | BlobSample"
 
 
 def _wire_bytes(blob: NDArray[Any]) -> Any:
@@ -85,52 +126,72 @@ class Encoder:
 
     def __init__(self, info: Info) -> None:
         self.info = info
-        # By name, what stands before a value, what writes it, and what errors call it.
-        self._inputs = {name: _Slot.of(name, feature, "input") for name, feature in info.inputs.items()}
-        self._targets = {name: _Slot.of(name, feature, "target") for name, feature in info.outputs.items()}
+        features = [*info.inputs.values(), *info.outputs.values()]
+        # Whether anything is base64 in JSON.
+        self.has_blobs = any(feature.type in BINARY_TYPES for feature in features)
+        # The names of all inputs, if those are texts, and what is around the texts in a sample without targets.
+        is_texts = all(feature.type == "sequence" for feature in info.inputs.values()) and "inputs" not in info.inputs
+        self._names = list(info.inputs) if is_texts else None
+        self._around = _around(info.inputs)
+        # By name, what writes a value: an input, a target, and a target that stands among the inputs.
+        self._inputs = {name: _input_writer(name, info.inputs[name], f"input {name!r}") for name in info.inputs}
+        self._targets = {name: _target_writer(name, info.outputs[name]) for name in info.outputs}
+        self._repeated = {name: _input_writer(name, info.outputs[name], f"target {name!r}") for name in info.outputs}
 
     def encode(self, sample: Sample) -> EncodedSample:
         """Return the sample ready for the wire. Arrays are copied: the source may go on with its own."""
-        sample_id = checked_id(sample.sample_id)
+        return self.encode_features(sample.inputs, sample.target_labels, checked_id(sample.sample_id))
+
+    def encode_texts(self, item: Any, position: int) -> TextSample | None:
+        """Return an item that is all inputs by name, and these texts, as a sample that is ready for the wire.
+
+        None for any other; of most streams of short texts, there is none.
+        """
+        if type(item) is not dict or [*item] != self._names:
+            return None
+        sample_id = f"s{position}"
         try:
-            return self._encode(sample, sample_id)
+            text = (self._around % (*map(encode_basestring_ascii, item.values()), sample_id)).encode()
+        except TypeError:
+            return None
+        return TextSample(sample_id, text, 2 * len(text) + _OVERHEAD_BYTES)
+
+    def encode_features(self, inputs: Mapping[str, Any], targets: Mapping[str, Any], sample_id: str) -> EncodedSample:
+        """Return a sample whose name was checked, ready for the wire."""
+        blobs: list[NDArray[Any]] = []
+        try:
+            if targets:
+                targets = {name: value for name, value in targets.items() if value is not None}
+            inputs, writers = self._among_inputs(inputs, targets)
+            given = [writers[name](value, blobs) for name, value in inputs.items() if value is not None]
+            wanted = [self._targets[name](value, blobs) for name, value in targets.items()]
         except SampleFormatError as error:
             raise SampleFormatError(f"sample {sample_id!r}: {error}") from error
+        text = (
+            f'{{"inputs": {{{", ".join(given)}}}, "target_labels": {{{", ".join(wanted)}}}, '
+            f'"sample_id": {encode_basestring_ascii(sample_id)}}}'
+        ).encode()
+        if blobs:
+            return BlobSample(sample_id, text.split(_BLOB_PLACE), blobs)
+        return TextSample(sample_id, text, 2 * len(text) + _OVERHEAD_BYTES)
 
-    def _encode(self, sample: Sample, sample_id: str) -> EncodedSample:
-        writer = _Writer('{"inputs": {')
-        targets: Mapping[str, Any] = sample.target_labels
-        if targets:
-            targets = {name: value for name, value in targets.items() if value is not None}
-        separator = ""
-        for slot, value in self._input_values(sample.inputs, targets):
-            writer.text(f"{separator}{slot.key}: ")
-            slot.write(writer, slot.feature, value, slot.name, slot.what)
-            separator = ", "
-        writer.text('}, "target_labels": {')
-        separator = ""
-        for name, value in targets.items():
-            slot = self._targets[name]
-            writer.text(f"{separator}{slot.key}: {{{slot.key}: " if slot.is_nested else f"{separator}{slot.key}: ")
-            slot.write(writer, slot.feature, value, name, slot.what)
-            separator = "}, " if slot.is_nested else ", "
-        end = "}}" if separator == "}, " else "}"
-        writer.text(f'{end}, "sample_id": {encode_basestring_ascii(sample_id)}}}')
-        return EncodedSample(sample_id, *writer.finished())
-
-    def _input_values(self, inputs: Mapping[str, Any], targets: Mapping[str, Any]) -> list[tuple[_Slot, Any]]:
-        """Return what stands among the inputs: targets of type sequence do, too."""
-        own = self._inputs
-        values = [
-            (own[name] if name in own else _known(self._targets if name in targets else own, name, "input"), value)
-            for name, value in inputs.items()
-            if value is not None
-        ]
-        for name, value in targets.items():
-            slot = _known(self._targets, name, "target")
-            if slot.feature.type == "sequence" and name not in own and inputs.get(name) is None:
-                values.append((slot, value))
-        return values
+    def _among_inputs(
+        self, inputs: Mapping[str, Any], targets: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], Mapping[str, _Writer]]:
+        """Return what stands among the inputs, and what writes it: targets of type sequence do, too."""
+        for name in inputs:
+            if inputs[name] is not None and name not in self._inputs and name not in targets:
+                raise _unknown(self._inputs, name, "input")
+        for name in targets:
+            if name not in self._targets:
+                raise _unknown(self._targets, name, "target")
+        outputs = self.info.outputs
+        repeated = {
+            name: value
+            for name, value in targets.items()
+            if outputs[name].type == "sequence" and name not in self._inputs and inputs.get(name) is None
+        }
+        return {**inputs, **repeated}, {**self._repeated, **self._inputs}
 
 
 def checked_id(sample_id: Any) -> str:
@@ -146,69 +207,44 @@ def checked_id(sample_id: Any) -> str:
     return name
 
 
-def _known(slots: Mapping[str, _Slot], name: str, side: str) -> _Slot:
-    try:
-        return slots[name]
-    except KeyError:
-        known = ", ".join(map(repr, slots)) or "none"
-        raise SampleFormatError(f"the stream announces no {side} {name!r}; announced are {known}") from None
+def _around(names: Iterable[str]) -> str:
+    inputs = ", ".join(json.dumps(name).replace("%", "%%") + ": %s" for name in names)
+    return f'{{"inputs": {{{inputs}}}, "target_labels": {{}}, "sample_id": "%s"}}'
 
 
-class _Writer:
-    """Collects JSON, in pieces between blobs."""
-
-    def __init__(self, beginning: str) -> None:
-        self._pieces: list[bytes] = []
-        self._blobs: list[NDArray[Any]] = []
-        self._running = beginning
-
-    def text(self, part: str) -> None:
-        self._running += part
-
-    def blob(self, array: NDArray[Any]) -> None:
-        self._pieces.append(self._running.encode())
-        self._running = ""
-        self._blobs.append(array)
-
-    def finished(self) -> tuple[list[bytes], list[NDArray[Any]]]:
-        self._pieces.append(self._running.encode())
-        return self._pieces, self._blobs
+def _unknown(known: Mapping[str, Any], name: str, side: str) -> SampleFormatError:
+    return SampleFormatError(
+        f"the stream announces no {side} {name!r}; announced are {', '.join(map(repr, known)) or 'none'}"
+    )
 
 
-def _write_blob(writer: _Writer, feature: Feature, value: Any, name: str, what: str) -> None:
-    writer.blob(_to_blob(feature, value, what))
+def _target_writer(name: str, feature: Feature) -> _Writer:
+    write = _input_writer(name, feature, f"target {name!r}")
+    if feature.type not in NESTED_TYPES:
+        return write
+    return lambda value, blobs: f"{json.dumps(name)}: {{{write(value, blobs)}}}"
 
 
-def _write_text(writer: _Writer, feature: Feature, value: Any, name: str, what: str) -> None:
-    if not isinstance(value, str):
-        raise SampleFormatError(f"{what} is announced as sequence: a text, not {type(value).__name__}")
-    writer.text(encode_basestring_ascii(value))
+def _input_writer(name: str, feature: Feature, what: str) -> _Writer:
+    """Return what writes a value with its name; blobs are left out, and put into a list."""
+    key = f"{json.dumps(name)}: "
 
+    def write_text(value: Any, blobs: list[NDArray[Any]]) -> str:
+        if not isinstance(value, str):
+            raise SampleFormatError(f"{what} is announced as sequence: a text, not {type(value).__name__}")
+        return key + encode_basestring_ascii(value)
 
-def _write_columns(writer: _Writer, feature: Feature, value: Any, name: str, what: str) -> None:
-    columns = _columns(value, name, what)
-    if feature.type == "survival":
-        columns = _survival(columns, what)
-    writer.text(json.dumps(columns))
+    def write_blob(value: Any, blobs: list[NDArray[Any]]) -> str:
+        blobs.append(_to_blob(feature, value, what))
+        return key + _BLOB_PLACE.decode()
 
+    def write_columns(value: Any, blobs: list[NDArray[Any]]) -> str:
+        columns = _columns(value, name, what)
+        return key + json.dumps(_survival(columns, what) if feature.type == "survival" else columns)
 
-class _Slot(NamedTuple):
-    """Where values of one feature stand in a sample."""
-
-    name: str
-    feature: Feature
-    what: str
-    # The name in JSON.
-    key: str
-    is_nested: bool
-    write: Callable[[_Writer, Feature, Any, str, str], None]
-
-    @classmethod
-    def of(cls, name: str, feature: Feature, side: str) -> _Slot:
-        write = _write_text if feature.type == "sequence" else _write_columns
-        if feature.type in BINARY_TYPES:
-            write = _write_blob
-        return cls(name, feature, f"{side} {name!r}", json.dumps(name), feature.type in NESTED_TYPES, write)
+    if feature.type in BINARY_TYPES:
+        return write_blob
+    return write_text if feature.type == "sequence" else write_columns
 
 
 def _to_blob(feature: Feature, value: Any, what: str) -> NDArray[Any]:

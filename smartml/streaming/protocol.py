@@ -19,7 +19,7 @@ lives in such keys: `smartml` of the handshakes, and `position` (see `Extension`
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
@@ -257,6 +257,8 @@ class Data:
     # Of the next sample, where the server tells it.
     position: int | None = None
     blobs: Sequence[Any] = field(default=(), repr=False)
+    # Whether samples were read, and found in order, by a `Decoder` already.
+    is_plain: bool = False
     # Whether blobs are tensors, rather than texts.
     is_binary: bool = False
     # Bytes of the message as it came; 0 where that is not known.
@@ -328,13 +330,6 @@ def _said(kind: str, message: str) -> _Json:
 def render(message: Request | Reply) -> str:
     """Return a message as JSON."""
     return json.dumps(message.to_json())
-
-
-def data_parts(samples: Iterable[bytes], position: int | None = None) -> list[bytes]:
-    """Return a data message of samples that are JSON already, in parts: copies of it would cost more than the rest."""
-    end = b"]}" if position is None else b'], "position": %d}' % position
-    parts = [part for sample in samples for part in (b", ", sample)]
-    return [b'{"type": "data", "payload": [', *parts[1:], end]
 
 
 def parse_request(raw: str | bytes | bytearray) -> Request:

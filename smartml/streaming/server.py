@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from smartml.errors import ArgumentValueError, MessageError, MissingDependencyError, StreamingError
 from smartml.extras import missing
 from smartml.streaming.access import Access
-from smartml.streaming.data import binary_parts
+from smartml.streaming.data import binary_parts, data_parts
 from smartml.streaming.positions import Batch
 from smartml.streaming.protocol import (
     TERMINATE,
@@ -32,7 +32,6 @@ from smartml.streaming.protocol import (
     Info,
     Reply,
     Request,
-    data_parts,
     parse_request,
     render,
 )
@@ -386,7 +385,7 @@ class _Connection:
         position = batch.position if extension is not None and extension.positions else None
         if not batch.samples:
             return data_parts([b'"%b"' % TERMINATE.encode()], position), True
-        if extension is not None and extension.binary:
+        if extension is not None and extension.binary and self._stock.has_blobs:
             return binary_parts(batch.samples, position), False
         return data_parts([sample.json for sample in batch.samples], position), True
 

@@ -44,11 +44,12 @@ class Stock:
         return Window(self._source.open, self._encode, extent, self.changed, start)
 
     def _encode(self, item: Any, position: int) -> EncodedSample:
-        sample = as_sample(item, position, self._names, self._info)
         if self._encoder is None:
-            self._info = derive_info(sample)
+            self._info = derive_info(as_sample(item, position, self._names))
             self._encoder = Encoder(self._info)
-        encoded = self._encoder.encode(sample)
+        encoded: EncodedSample | None = self._encoder.encode_texts(item, position)
+        if encoded is None:
+            encoded = self._encoder.encode(as_sample(item, position, self._names, self._info))
         if position == 0 and self._source.is_replayable:
             # Another server of the same source goes on where this one ended.
             self._name = hashlib.sha256(encoded.json).hexdigest()[:32]
@@ -80,6 +81,11 @@ class Stock:
                 return True
             window.ask(0, 1, 1)
             return False
+
+    @property
+    def has_blobs(self) -> bool:
+        """Whether samples have parts that the binary extension is for."""
+        return self._encoder is not None and self._encoder.has_blobs
 
     def info(self) -> Info:
         """Tell what the stream is made of; raises StreamingError if that cannot be known."""

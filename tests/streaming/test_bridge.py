@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from servers import Server, wait_until
 
 pytest.importorskip("websockets", reason="pip install websockets")
+pytest.importorskip("msgspec", reason="pip install msgspec")
 pytest.importorskip("pybase64", reason="pip install pybase64")
 
 from smartml import Client

@@ -11,6 +11,7 @@ import pytest
 from servers import wait_until
 
 pytest.importorskip("websockets", reason="pip install websockets")
+pytest.importorskip("msgspec", reason="pip install msgspec")
 pytest.importorskip("pybase64", reason="pip install pybase64")
 
 from smartml.streaming import Patience, serve

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("websockets", reason="pip install websockets")
+pytest.importorskip("msgspec", reason="pip install msgspec")
 pytest.importorskip("pybase64", reason="pip install pybase64")
 
 from smartml.streaming import Sample, WebSocketSource

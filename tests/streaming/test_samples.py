@@ -8,13 +8,14 @@ import json
 import numpy as np
 import pytest
 
+pytest.importorskip("msgspec", reason="pip install msgspec")
 pytest.importorskip("pybase64", reason="pip install pybase64")
 
 from smartml.errors import MessageError, SampleFormatError
-from smartml.streaming.data import MAGIC, binary_parts, parse_answer
+from smartml.streaming.data import MAGIC, binary_parts, data_parts, parse_answer
 from smartml.streaming.decoding import Decoder
 from smartml.streaming.encoding import Encoder
-from smartml.streaming.protocol import Data, Feature, Info, data_parts
+from smartml.streaming.protocol import Data, Feature, Info
 from smartml.streaming.samples import Sample, derive_info
 
 GENOTYPE = np.zeros((4, 3), bool)
@@ -277,6 +278,86 @@ def received(inputs, targets=None, sample_id="a"):
 def test_what_a_server_sends_wrong_is_named(data, complaint):
     with pytest.raises(SampleFormatError, match=complaint):
         Decoder(INFO).decode(data)
+
+
+PLAIN = Info(
+    {"note": Feature("sequence"), "patient": Feature("tabular")},
+    {"dose": Feature("tabular"), "death": Feature("survival")},
+)
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        '{"inputs": {"note": "x", "patient": {"age": 6e1}}, "target_labels": {"dose": {"dose": 1}}, "sample_id": "a"}',
+        '{"sample_id": "\\ud83d\\ude00", "target_labels": {"death": {"time": 2}}, "inputs": {"note": "ü"}}',
+        '{"inputs": {}, "target_labels": {}, "sample_id": "a", "more": [3]}',
+        '{"inputs": {"more": 3, "note": "x"}, "target_labels": {"more": null}, "sample_id": "a"}',
+        '{"inputs": {"patient": {"age": 12345678901234567890123, "sex": null}}, "target_labels": {}, "sample_id": ""}',
+        # What needs a closer look.
+        '{"inputs": {"note": null}, "target_labels": {"dose": null}, "sample_id": "a"}',
+        '{"inputs": {"patient": {"age": -Infinity}}, "target_labels": {}, "sample_id": "a"}',
+        '{"inputs": {"note": "\\ud800"}, "target_labels": {}, "sample_id": "a"}',
+        '{"inputs": {"note": "\\u00010"}, "target_labels": {}, "sample_id": 17}',
+        '"terminate"',
+        # What is wrong.
+        '{"inputs": {"note": 3}, "target_labels": {}, "sample_id": "a"}',
+        '{"inputs": {"patient": "x"}, "target_labels": {}, "sample_id": "a"}',
+        '{"inputs": {}, "target_labels": {"death": [1]}, "sample_id": "a"}',
+        '{"inputs": {}, "target_labels": null, "sample_id": "a"}',
+        '{"inputs": {}, "target_labels": {}}',
+        '{"inputs": {"note": "x"',
+        "[" * 100_000,
+    ],
+)
+@pytest.mark.parametrize("end", ["]}", '], "position": 7}', '], "position": -7}', '], "position": 1e400}'])
+def test_json_that_is_taken_as_it_stands_is_read_as_any_other(sample, end):
+    decoder = Decoder(PLAIN)
+    message = f'{{"type": "data", "payload": [{sample}{end}'.encode()
+    outcomes = []
+    for known in (None, decoder):
+        try:
+            data = parse_answer(message, known)
+            outcomes.append((decoder.decode(data), data.is_end, data.position, data.size))
+        except (MessageError, SampleFormatError) as error:
+            outcomes.append(str(error))
+    assert outcomes[0] == outcomes[1]
+
+
+def test_a_stream_of_texts_is_taken_as_it_stands():
+    decoder = Decoder(PLAIN)
+    encoded = [Encoder(PLAIN).encode(Sample({"note": "x" * number}, {"dose": number}, "a")) for number in (0, 2000)]
+    data = parse_answer(as_json(encoded), decoder)
+    assert data.is_plain
+    assert decoder.decode(data) == [
+        Sample({"note": "x" * number}, {"dose": {"dose": number}}, "a") for number in (0, 2000)
+    ]
+
+
+TEXTS = Info({"note": Feature("sequence"), '5 %s "of" it': Feature("sequence")}, {"dose": Feature("tabular")})
+
+
+@pytest.mark.parametrize("texts", [("x", "y"), ("", '%d % "quoted" \\ \n\x00\x01 ünicode \ud800'), ("y" * 5000, "z")])
+def test_texts_by_name_are_encoded_as_any_other_sample(texts):
+    item = dict(zip(TEXTS.inputs, texts, strict=True))
+    encoder = Encoder(TEXTS)
+    [mine, other] = encoder.encode_texts(item, 12), encoder.encode(Sample(item, {}, "s12"))
+    assert (mine.json, mine.sample_id, mine.size) == (other.json, other.sample_id, other.size)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"note": "x"},
+        {'5 %s "of" it': "x", "note": "y"},
+        {"note": "x", '5 %s "of" it': None},
+        {"note": "x", '5 %s "of" it': 3},
+        ("x", "y"),
+        "note",
+    ],
+)
+def test_other_items_are_no_texts_by_name(item):
+    assert Encoder(TEXTS).encode_texts(item, 12) is None
 
 
 def test_inputs_that_were_not_announced_are_passed_over_and_numbers_are_names():

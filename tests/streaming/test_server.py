@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 pytest.importorskip("websockets", reason="pip install websockets")
+pytest.importorskip("msgspec", reason="pip install msgspec")
 pytest.importorskip("pybase64", reason="pip install pybase64")
 
 from servers import wait_until
@@ -27,7 +28,7 @@ from smartml.feeds import DataDownloader
 from smartml.pipeline import IterableSource
 from smartml.streaming import Access, ClientOptions, Feature, Info, Limits, Sample, WebSocketSource, serve
 
-from .by_hand import PING, PONG, TEXT, connect, upgrade
+from .by_hand import BINARY, PING, PONG, TEXT, connect, upgrade
 
 IMPATIENT = ClientOptions(reconnect_timeout_s=0)
 LARGE = np.arange(40 * 30_000, dtype="float32").reshape(40, 30_000)
@@ -50,6 +51,15 @@ def test_any_path_will_do(serving):
     for path in ("/", "/ws", "/anything/at?all=1"):
         with connect(f"ws://127.0.0.1:{server.port}{path}"):
             pass
+
+
+@pytest.mark.parametrize(("item", "opcode"), [("a text", TEXT), (3, TEXT), (np.zeros(3), BINARY), (b"raw", BINARY)])
+def test_only_what_would_be_base64_is_binary(serving, item, opcode):
+    with connect(serving([item]).url, is_greeted=False) as frames:
+        frames.send({"type": "handshake", "version": "1.0", "smartml": {"binary": True}})
+        assert frames.receive()["smartml"]["binary"]
+        frames.send({"type": "getData", "payload": {"batch_size": 1}})
+        assert frames.receive_frame()[0] == opcode
 
 
 def test_a_token_is_asked_for_in_a_header_or_behind_the_address(serving):

@@ -2,6 +2,7 @@
 
 import pytest
 
+pytest.importorskip("msgspec", reason="pip install msgspec")
 pytest.importorskip("pybase64", reason="pip install pybase64")
 
 from smartml.streaming.protocol import (
