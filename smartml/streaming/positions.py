@@ -54,43 +54,65 @@ class Position(Protocol):
 
 
 class _Gathered:
-    """A batch that fills up."""
+    """A batch that fills up. Its methods are called under the window's lock."""
 
     def __init__(self, number: int, max_bytes: int) -> None:
         self.samples: list[EncodedSample] = []
         self.is_full = False
-        self._number, self._max_bytes, self._bytes = number, max_bytes, 0
+        self._number, self._max_bytes = number, max_bytes
+        # At most so many are sent for what is here: samples take more in memory than on the wire.
+        self._bytes = 0
 
     @property
     def missing(self) -> int:
         """How many samples are to come."""
         return self._number - len(self.samples)
 
+    def fill(self, window: Window, position: int, hidden: frozenset[str]) -> int:
+        """Add what there is from a position on, but for what is hidden; return the position behind it."""
+        while not self.is_full and position < (end := min(window.end, position + self.missing)):
+            size = window.bytes_between(position, end)
+            if hidden or self._bytes + size > self._max_bytes:
+                position = self._fill_singly(window.between(position, end), position, hidden)
+                continue
+            self.samples += window.between(position, end)
+            self._bytes += size
+            self.is_full = not self.missing
+            position = end
+        return position
+
+    def _fill_singly(self, samples: list[EncodedSample], position: int, hidden: frozenset[str]) -> int:
+        for sample in samples:
+            if not self.offer(sample, hidden):
+                break
+            position += 1
+        return position
+
     def offer(self, sample: EncodedSample, hidden: frozenset[str]) -> bool:
         """Add a sample that is not hidden; False if there is no more room. The first one always has."""
         if sample.sample_id in hidden:
             return True
-        size = sample.wire_bytes
-        if self.samples and self._bytes + size > self._max_bytes:
-            self.is_full = True
-            return False
+        if self.samples and self._bytes + sample.wire_bytes > self._max_bytes:
+            self._bytes = sum(held.wire_bytes for held in self.samples)
+            if self._bytes + sample.wire_bytes > self._max_bytes:
+                self.is_full = True
+                return False
         self.samples.append(sample)
-        self._bytes += size
+        self._bytes += sample.wire_bytes
         self.is_full = not self.missing
         return True
 
-    def is_ready(self, window: Window, position: int, *, is_full: bool) -> bool:
-        """Tell whether to hand over what is here, all that there is before a position; if not, ask for more.
+    def is_ready(self, window: Window, position: int, *, is_full: bool) -> bool | None:
+        """Tell whether to hand over what is here, all that there is before a position; None if there is more now.
 
-        Called under the window's lock. Raises StreamingError if the source failed and nothing is left.
+        If not, more is asked for. Raises StreamingError if the source failed and nothing is left.
         """
         if not self.is_full and window.is_ended and position >= window.end:
             if not self.samples:
                 window.check()
         elif not self.is_full and (is_full or not self.samples):
             demand = position + self.missing
-            window.ask(position, demand, demand if self.samples else position + 1)
-            return False
+            return False if window.ask(position, demand, demand if self.samples else position + 1) else None
         window.ask(position, position, None)
         return True
 
@@ -114,11 +136,12 @@ class OwnPosition:
         window, hidden = self._window, self._hidden()
         gathered = self._gathered = self._gathered or _Gathered(number, max_bytes)
         with window.lock:
-            while self._position < window.end and not gathered.is_full:
-                if gathered.offer(window[self._position], hidden):
-                    self._position += 1
-            if not gathered.is_ready(window, self._position, is_full=is_full):
-                return None
+            is_ready = None
+            while is_ready is None:
+                self._position = gathered.fill(window, self._position, hidden)
+                is_ready = gathered.is_ready(window, self._position, is_full=is_full)
+        if not is_ready:
+            return None
         self._gathered = None
         return Batch(gathered.samples, self._position)
 
@@ -257,15 +280,21 @@ class SharedPosition:
         window, hidden = self._pool.window, self._hidden()
         gathered = self._gathered = self._gathered or _Gathered(number, max_bytes)
         with window.lock:
-            while not gathered.is_full and (position := self._pool.peek()) is not None:
-                if gathered.offer(window[position], hidden):
-                    self._pool.pop()
-                    self._held.append(position)
-            if not gathered.is_ready(window, self._pool.position, is_full=is_full):
-                return None
+            is_ready = None
+            while is_ready is None:
+                self._fill(gathered, hidden)
+                is_ready = gathered.is_ready(window, self._pool.position, is_full=is_full)
+        if not is_ready:
+            return None
         self._gathered = None
         self._in_hand, self._held = self._held, []
         return Batch(gathered.samples, None)
+
+    def _fill(self, gathered: _Gathered, hidden: frozenset[str]) -> None:
+        while not gathered.is_full and (position := self._pool.peek()) is not None:
+            if gathered.offer(self._pool.window[position], hidden):
+                self._pool.pop()
+                self._held.append(position)
 
     @property
     def has_some(self) -> bool:

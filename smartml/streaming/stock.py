@@ -79,8 +79,7 @@ class Stock:
             window.check()
             if window.is_ended:
                 return True
-            window.ask(0, 1, 1)
-            return False
+            return not window.ask(0, 1, 1)
 
     @property
     def has_blobs(self) -> bool:

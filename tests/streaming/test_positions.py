@@ -1,10 +1,12 @@
 """Where clients stand in a stream that is read once: own positions, shared work, bounded memory."""
 
+import sys
 import threading
 
 import pytest
 from servers import wait_until
 
+pytest.importorskip("msgspec", reason="pip install msgspec")
 pytest.importorskip("pybase64", reason="pip install pybase64")
 
 from smartml.errors import StreamingError
@@ -169,6 +171,34 @@ def test_who_is_too_slow_reads_again_what_can_be_read_again(windows):
     assert [name for _ in range(6) for name in take(position, 50)] == [f"s{number}" for number in range(300)]
     assert position.take(1, EVERYTHING, is_full=True).samples == []
     position.close()
+
+
+def test_nobody_is_left_waiting_for_what_has_come_meanwhile():
+    changed, taken = threading.Event(), threading.Semaphore()
+
+    def items():
+        for number in range(3000):
+            # The next sample comes just when it is asked for, and nothing comes behind it.
+            taken.acquire(timeout=20)
+            yield number
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    window = Window(IterableSource(items).begin, encode, Extent(), changed.set)
+    try:
+        position, found = own(window), []
+        while len(found) < 3000:
+            changed.clear()
+            batch = position.take(1, EVERYTHING, is_full=True)
+            if batch is None:
+                assert changed.wait(20)
+            else:
+                found += [sample.sample_id for sample in batch.samples]
+                taken.release()
+    finally:
+        sys.setswitchinterval(interval)
+        window.close()
+    assert found == [f"s{number}" for number in range(3000)]
 
 
 def test_a_source_that_fails_gives_what_it_had_and_then_its_error(windows):
