@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from smartml.errors import (
@@ -21,7 +22,7 @@ from smartml.errors import (
 )
 from smartml.pipeline import Composable
 from smartml.pipeline.explain import Meters, met
-from smartml.pipeline.stage import Stage, State
+from smartml.pipeline.stage import Stage, State, Tally
 from smartml.pipeline.steps import check_count
 from smartml.streaming.client import ClientOptions, StreamingClient
 from smartml.streaming.protocol import Data, ErrorMessage, Heartbeat, Info
@@ -31,9 +32,11 @@ logger = logging.getLogger(__name__)
 
 # Between attempts to connect, or questions that were answered with an error: at first, and at most.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
-# Of a server of ours that is faster than its client, so many batches come in one message, up to about so many bytes.
-# What a message costs both sides, it costs once.
-_MOST_BATCHES, _MOST_BYTES = 8, 1 << 22
+# Of a server of ours that is faster than its client, so many batches come in one message, up to about so many bytes; or
+# more of them, if they are this small together. What a message costs both sides, it costs once.
+_MOST_BATCHES, _MOST_BYTES, _SMALL_BYTES = 8, 1 << 22, 1 << 17
+# Never more than were used of late in this time.
+_MOST_S = 0.1
 # So many errors in a row are no passing trouble.
 _MOST_ERRORS = 5
 
@@ -55,9 +58,10 @@ class WebSocketSource(Composable):
 
     Items are `Sample`s. A pass begins with the server's first sample (`from_start`), or where the server goes on for a
     new connection; it ends when the stream does. `prefetch` batches are on their way while one is used. smartml's own
-    server, as long as it is the faster side, is asked for several batches in a message, up to 8 or about 4 MB. When
-    the connection is lost, the pass goes on behind the last sample that came, where the server tells positions, as
-    smartml's does; with another server, samples may come twice or not at all, which is logged.
+    server, as long as it is the faster side, is asked for several batches in a message: up to 8 of up to about 4 MB, or
+    more where they are small, up to 128 KB; and no more than are used in a tenth of a second. When the connection is
+    lost, the pass goes on behind the last sample that came, where the server tells positions, as smartml's does; with
+    another server, samples may come twice or not at all, which is logged.
 
     shared: the server hands each sample to one client only, so that ranks and workers that each read this need no other
     split. Raises StreamingConnectionError when no server was there for `reconnect_timeout_s`, StreamingTimeoutError
@@ -183,9 +187,11 @@ class Receiving(Stage):
         self._info: Info | None = None
         # Before the batch that came last, until all of it was given; None where the server tells none.
         self._position: int | None = None
-        # Samples that were given: of that batch, and in all.
-        self._given_of_batch = self._given = 0
-        # To be passed over, as they were given before the state was saved.
+        # Counts the samples of that batch that were given, or passed over.
+        self._of_batch = Tally()
+        # How many were given in all, before that batch.
+        self._given_before = 0
+        # From the beginning of that batch, to be passed over, as they were given before the state was saved.
         self._skip = 0
         self._is_started = False
         self._stopped = threading.Event()
@@ -198,7 +204,7 @@ class Receiving(Stage):
         if not isinstance(state, dict) or state.keys() != {"stream", "position", "of_batch", "given"}:
             raise StateError(f"this is no state of a streaming source: {state!r:.80}")
         self._stream, self._position = state["stream"], state["position"]
-        self._given = state["given"]
+        self._given_before = state["given"]
         self._skip = state["given"] if self._position is None else state["of_batch"]
 
     def open(self) -> Iterator[Sample]:
@@ -211,6 +217,7 @@ class Receiving(Stage):
                 try:
                     for data in self._messages(client):
                         yield from self._give(client, data)
+                        self._given(data)
                     return
                 except StreamingTimeoutError:
                     raise
@@ -268,10 +275,11 @@ class Receiving(Stage):
             answer = self._next_answer(client)
             wanted = asked.popleft()
             if isinstance(answer, Data):
-                errors, size = 0, self._next_size(client, wanted, answer)
+                began = time.monotonic()
                 yield answer
                 if answer.is_end:
                     return
+                errors, size = 0, self._next_size(client, wanted, answer, time.monotonic() - began)
                 continue
             errors += 1
             if errors == _MOST_ERRORS:
@@ -279,15 +287,17 @@ class Receiving(Stage):
             logger.info("%s answers getData with an error: %s", client.name, answer.message)
             self._stopped.wait(min(_FIRST_PAUSE_S * 2 ** (errors - 1), _LONGEST_PAUSE_S))
 
-    def _next_size(self, client: StreamingClient, wanted: int, data: Data) -> int:
+    def _next_size(self, client: StreamingClient, wanted: int, data: Data, used_s: float) -> int:
         """Tell how many samples to ask for next: twice as many as came, if all that were asked for did."""
-        source, known = self._source, client.extension
+        size, came, known = self._source.batch_size, len(data.samples), client.extension
         # Who asks for nothing ahead gets nothing ahead, and what is shared out is not taken from others.
-        is_alone = known is not None and not known.is_shared and source.batches_ahead > 0
-        if not is_alone or len(data.samples) < wanted:
-            return source.batch_size
-        fitting = _MOST_BYTES * len(data.samples) // (source.batch_size * max(data.size, 1))
-        return source.batch_size * max(1, min(2 * wanted // source.batch_size, fitting, _MOST_BATCHES))
+        is_alone = known is not None and not known.is_shared and self._source.batches_ahead > 0
+        if not is_alone or came < wanted:
+            return size
+        sample_bytes = max(data.size / came, 1.0)
+        fitting = min(_MOST_BYTES / sample_bytes, max(_SMALL_BYTES / sample_bytes, _MOST_BATCHES * size))
+        in_time = came * _MOST_S / max(used_s, 1e-6)
+        return size * max(1, int(min(2 * wanted, fitting, in_time) / size))
 
     def _next_answer(self, client: StreamingClient) -> Data | ErrorMessage:
         options = self._source.options
@@ -309,29 +319,34 @@ class Receiving(Stage):
                 asked_at = now
 
     def _give(self, client: StreamingClient, data: Data) -> Iterator[Sample]:
-        hidden = self._source.validation_ids
-        for sample in client.each(data):
+        """Give the samples of a message, none of them with a line of Python."""
+        samples, hidden = client.each(data), self._source.validation_ids
+        if hidden:
             # Servers may only confirm that they know these names.
-            if sample.sample_id in hidden:
-                continue
-            self._given_of_batch += 1
-            if self._skip:
-                self._skip -= 1
-                continue
-            self._given += 1
-            yield sample
-        self._given_of_batch = 0
+            samples = (sample for sample in samples if sample.sample_id not in hidden)
+        self._of_batch = Tally()
+        counted = self._of_batch.watch(samples)
+        return islice(counted, self._skip, None) if self._skip else counted
+
+    def _given(self, data: Data) -> None:
+        """Note that all of a message was given."""
+        came = self._of_batch()
+        skipped = min(self._skip, came)
+        self._skip -= skipped
+        self._given_before += came - skipped
+        self._of_batch = Tally()
         self._position = data.position
 
     def state(self) -> State:
         """Tell where the server stood before the batch that came last, and how much of that was given."""
         if not self._is_started:
             return self._begun_at
+        came = self._of_batch()
         return {
             "stream": self._stream,
             "position": self._position,
-            "of_batch": self._given_of_batch,
-            "given": self._given,
+            "of_batch": came,
+            "given": self._given_before + came - min(self._skip, came),
         }
 
     def stop(self) -> None:
