@@ -41,7 +41,7 @@ BATCH = 32
 SHAPE = (3, 64, 64)
 ARRAY_BYTES = int(np.prod(SHAPE)) * 4
 POOL = 64
-# What the server of the held stream keeps: 64 MB of arrays, or as many texts as a client reads in the time.
+# What the server of the held stream keeps: 64 MB of arrays, or about 140 MB of texts.
 HELD = {"arrays": 1024, "texts": 200_000}
 
 
@@ -110,8 +110,8 @@ def serve_smartml(port: int, kind: str, is_held: bool, compression: bool) -> Non
 # Clients
 
 
-def read_plainly(url: str, seconds: float) -> tuple[int, float]:
-    """Read with websockets, json and base64; return samples and seconds."""
+def read_plainly(url: str, seconds: float, least: int = 0) -> tuple[int, float]:
+    """Read with websockets, json and base64, for some seconds and at least so much; return samples and seconds."""
     with connect(url, compression=None, max_size=None, proxy=None, ping_interval=None) as socket_:
 
         def ask(message: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def read_plainly(url: str, seconds: float) -> tuple[int, float]:
         feature = ask({"type": "getInfo"})["payload"]["inputs"]["x"]
         began = time.perf_counter()
         count = 0
-        while (passed := time.perf_counter() - began) < seconds:
+        while (passed := time.perf_counter() - began) < seconds or count < least:
             samples = ask({"type": "getData", "payload": {"batch_size": BATCH}})["payload"]
             if samples == ["terminate"]:
                 ask({"type": "reset"})
@@ -136,8 +136,8 @@ def read_plainly(url: str, seconds: float) -> tuple[int, float]:
     return count, passed
 
 
-def read_smartml(url: str, seconds: float, binary: bool, compression: bool) -> tuple[int, float]:
-    """Read with WebSocketSource; return samples and seconds."""
+def read_smartml(url: str, seconds: float, least: int = 0, *, binary: bool, compression: bool) -> tuple[int, float]:
+    """Read with WebSocketSource, for some seconds and at least so much; return samples and seconds."""
     source = WebSocketSource(url, batch_size=BATCH, options=ClientOptions(binary=binary, compression=compression))
     began, count = None, 0
     while True:
@@ -147,7 +147,7 @@ def read_smartml(url: str, seconds: float, binary: bool, compression: bool) -> t
                 # The connection is made.
                 began = time.perf_counter()
             count += 1
-            if count % BATCH == 0 and (passed := time.perf_counter() - began) >= seconds:
+            if count % BATCH == 0 and (passed := time.perf_counter() - began) >= seconds and count >= least:
                 reading.close()
                 return count, passed
 
@@ -213,7 +213,7 @@ def measure(case: Case, kind: str, seconds: float) -> Measured:
                 time.sleep(0.05)
         url = f"ws://127.0.0.1:{port}/ws"
         # What is held has to be read once before, and a live stream to have filled its window.
-        case.read(url, seconds)
+        case.read(url, seconds, HELD[kind])
         of_server, client_s = psutil.Process(server.pid), time.process_time()
         server_s = sum(of_server.cpu_times()[:2])
         count, passed = case.read(url, seconds)
