@@ -133,19 +133,19 @@ class Encoder:
         is_texts = all(feature.type == "sequence" for feature in info.inputs.values()) and "inputs" not in info.inputs
         self._names = list(info.inputs) if is_texts else None
         self._around = _around(info.inputs)
-        # By name, what writes a value: an input, a target, and a target that stands among the inputs.
-        self._inputs = {name: _input_writer(name, info.inputs[name], f"input {name!r}") for name in info.inputs}
-        self._targets = {name: _target_writer(name, info.outputs[name]) for name in info.outputs}
-        self._repeated = {name: _input_writer(name, info.outputs[name], f"target {name!r}") for name in info.outputs}
-
-    def encode(self, sample: Sample) -> EncodedSample:
-        """Return the sample ready for the wire. Arrays are copied: the source may go on with its own."""
-        return self.encode_features(sample.inputs, sample.target_labels, checked_id(sample.sample_id))
+        # By name, what writes a value: as target; as input, which targets may be as well; as input beside the target.
+        self._targets = {name: _target_writer(name, feature) for name, feature in info.outputs.items()}
+        twice = {name: _input_writer(name, feature, f"target {name!r}") for name, feature in info.outputs.items()}
+        own = {name: _input_writer(name, feature, f"input {name!r}") for name, feature in info.inputs.items()}
+        self._inputs = {**twice, **own}
+        self._repeated = {
+            name: twice[name] for name in twice if info.outputs[name].type == "sequence" and name not in own
+        }
 
     def encode_texts(self, item: Any, position: int) -> TextSample | None:
-        """Return an item that is all inputs by name, and these texts, as a sample that is ready for the wire.
+        """Return what `encode` does of an item that is nothing but the inputs by name, all of them texts.
 
-        None for any other; of most streams of short texts, there is none.
+        None for any other item; it is the shorter way for streams that have none.
         """
         if type(item) is not dict or [*item] != self._names:
             return None
@@ -156,14 +156,17 @@ class Encoder:
             return None
         return TextSample(sample_id, text, 2 * len(text) + _OVERHEAD_BYTES)
 
-    def encode_features(self, inputs: Mapping[str, Any], targets: Mapping[str, Any], sample_id: str) -> EncodedSample:
-        """Return a sample whose name was checked, ready for the wire."""
+    def encode(self, sample: Sample) -> EncodedSample:
+        """Return the sample ready for the wire. Arrays are copied: the source may go on with its own."""
+        sample_id, inputs = checked_id(sample.sample_id), sample.inputs
         blobs: list[NDArray[Any]] = []
         try:
-            if targets:
-                targets = {name: value for name, value in targets.items() if value is not None}
-            inputs, writers = self._among_inputs(inputs, targets)
-            given = [writers[name](value, blobs) for name, value in inputs.items() if value is not None]
+            targets = {name: value for name, value in sample.target_labels.items() if value is not None}
+            self._check_names(inputs, targets)
+            given = [self._inputs[name](value, blobs) for name, value in inputs.items() if value is not None]
+            for name, write in self._repeated.items():
+                if name in targets and inputs.get(name) is None:
+                    given.append(write(targets[name], blobs))
             wanted = [self._targets[name](value, blobs) for name, value in targets.items()]
         except SampleFormatError as error:
             raise SampleFormatError(f"sample {sample_id!r}: {error}") from error
@@ -175,23 +178,14 @@ class Encoder:
             return BlobSample(sample_id, text.split(_BLOB_PLACE), blobs)
         return TextSample(sample_id, text, 2 * len(text) + _OVERHEAD_BYTES)
 
-    def _among_inputs(
-        self, inputs: Mapping[str, Any], targets: Mapping[str, Any]
-    ) -> tuple[Mapping[str, Any], Mapping[str, _Writer]]:
-        """Return what stands among the inputs, and what writes it: targets of type sequence do, too."""
+    def _check_names(self, inputs: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
+        known = self.info.inputs
         for name in inputs:
-            if inputs[name] is not None and name not in self._inputs and name not in targets:
-                raise _unknown(self._inputs, name, "input")
+            if name not in known and name not in targets and inputs[name] is not None:
+                raise _unknown(known, name, "input")
         for name in targets:
             if name not in self._targets:
                 raise _unknown(self._targets, name, "target")
-        outputs = self.info.outputs
-        repeated = {
-            name: value
-            for name, value in targets.items()
-            if outputs[name].type == "sequence" and name not in self._inputs and inputs.get(name) is None
-        }
-        return {**inputs, **repeated}, {**self._repeated, **self._inputs}
 
 
 def checked_id(sample_id: Any) -> str:
@@ -288,6 +282,8 @@ def _columns(value: Any, name: str, what: str) -> dict[str, Any]:
 
 
 def _plain(cell: Any, what: str) -> Any:
+    if type(cell) in (float, int, str):
+        return cell
     if isinstance(cell, np.generic) or (isinstance(cell, np.ndarray) and cell.ndim == 0):
         cell = cell.item()
     if hasattr(cell, "__array__") and np.ndim(cell) == 0:

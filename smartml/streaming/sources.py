@@ -137,18 +137,24 @@ def as_sample(item: Any, position: int, names: tuple[str, str] = DEFAULT_NAMES, 
     """
     if isinstance(item, Sample):
         return item
+    inputs: Any = item
+    targets: Any = {}
     sample_id = f"s{position}"
-    if isinstance(item, Mapping) and "inputs" in item and item.keys() <= {*Sample._fields}:
+    if isinstance(item, tuple):
+        if len(item) == 2:
+            inputs, targets = item
+    elif _is_mapping(item) and "inputs" in item and item.keys() <= {*Sample._fields}:
         given = item.get("sample_id")
         return Sample(item["inputs"], item.get("target_labels") or {}, sample_id if given is None else given)
-    if isinstance(item, tuple) and len(item) == 2:
-        inputs, targets = item
-    else:
-        inputs, targets = item, {}
     known_inputs, known_targets = (None, None) if info is None else (info.inputs, info.outputs)
     return Sample(_named(inputs, names[0], known_inputs), _named(targets, names[1], known_targets), sample_id)
 
 
+def _is_mapping(value: Any) -> bool:
+    # Most are, which is quicker to see than what others are.
+    return type(value) is dict or isinstance(value, Mapping)
+
+
 def _named(value: Any, name: str, known: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    is_by_name = isinstance(value, Mapping) and (known is None or name not in known or value.keys() <= known.keys())
+    is_by_name = _is_mapping(value) and (known is None or name not in known or value.keys() <= known.keys())
     return value if is_by_name else {name: value}
