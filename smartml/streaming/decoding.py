@@ -97,8 +97,6 @@ class Decoder:
 # What makes a sample of a plain one: a chain of C functions.
 _parts = attrgetter(*Sample._fields)
 _as_sample: Callable[[Any], Sample] = partial(tuple.__new__, Sample)
-
-
 # JSON's own values, by the types of features whose values they are.
 _PLAIN_TYPES: dict[str, Any] = {"sequence": str, "tabular": dict[str, Any], "survival": dict[str, Any]}
 _Position: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -111,8 +109,10 @@ def _plain_decoder(info: Info) -> msgspec.json.Decoder[Any] | None:
 
     It refuses what is not as announced, and passes over what was not.
     """
-    inputs, targets = ([feature.type for feature in side.values()] for side in (info.inputs, info.outputs))
-    if not {*inputs, *targets} <= _PLAIN_TYPES.keys() or any(kind in NESTED_TYPES for kind in targets):
+    inputs, targets = ({feature.type for feature in side.values()} for side in (info.inputs, info.outputs))
+    is_plain = inputs | targets <= _PLAIN_TYPES.keys() and targets.isdisjoint(NESTED_TYPES)
+    # In a mapping, msgspec does not find other names.
+    if not is_plain or not all(name.isascii() for name in (*info.inputs, *info.outputs)):
         return None
     sides = [("inputs", _typed(info.inputs)), ("target_labels", _typed(info.outputs))]
     # Python's garbage collector need not look at what is in no circle.

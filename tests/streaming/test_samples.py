@@ -334,6 +334,13 @@ def test_a_stream_of_texts_is_taken_as_it_stands():
     ]
 
 
+@pytest.mark.parametrize("name", ["", "é", "\ud800", "日本", "x" * 1000, 'a "b"\\', "\0", "__total__", "type"])
+def test_a_feature_may_have_any_name(name):
+    info, sample = Info({name: Feature("sequence")}, {name: Feature("tabular")}), Sample({name: "x"}, {name: 3}, "a")
+    message, decoder = as_json([Encoder(info).encode(sample)]), Decoder(info)
+    assert decoder.decode(parse_answer(message, decoder)) == [Sample({name: "x"}, {name: {name: 3}}, "a")]
+
+
 TEXTS = Info({"note": Feature("sequence"), '5 %s "of" it': Feature("sequence")}, {"dose": Feature("tabular")})
 
 
