@@ -44,7 +44,8 @@ class Decoder:
         if self._plain is None:
             return None
         try:
-            message = self._plain.decode(raw)
+            # What msgspec passes over would not have to be UTF-8 otherwise.
+            message = self._plain.decode(str(raw, "utf-8"))
         # MsgspecError and UnicodeDecodeError are ValueErrors.
         except (ValueError, RecursionError):
             return None

@@ -306,6 +306,7 @@ PLAIN = Info(
         '{"inputs": {}, "target_labels": {"death": [1]}, "sample_id": "a"}',
         '{"inputs": {}, "target_labels": null, "sample_id": "a"}',
         '{"inputs": {}, "target_labels": {}}',
+        '{"inputs": {"not\udcff": "x"}, "target_labels": {}, "sample_id": "a"}',
         '{"inputs": {"note": "x"',
         "[" * 100_000,
     ],
@@ -313,7 +314,7 @@ PLAIN = Info(
 @pytest.mark.parametrize("end", ["]}", '], "position": 7}', '], "position": -7}', '], "position": 1e400}'])
 def test_json_that_is_taken_as_it_stands_is_read_as_any_other(sample, end):
     decoder = Decoder(PLAIN)
-    message = f'{{"type": "data", "payload": [{sample}{end}'.encode()
+    message = f'{{"type": "data", "payload": [{sample}{end}'.encode(errors="surrogateescape")
     outcomes = []
     for known in (None, decoder):
         try:
