@@ -10,9 +10,10 @@ servers have the same samples: arrays of 3 x 64 x 64 float32, or texts of about 
                     reads what another one has read before
 
 Clients: `plain` is one question at a time with the library websockets, json and base64, as EIR's; `smartml` is
-WebSocketSource. In each of several rounds all cases run in turn, and a case's rate is divided by FastAPI's with the
-same client; the table shows medians. The microseconds of CPU that server and client take per sample, and FastAPI's with
-the plain client divided by those of both, hold on a busy machine, too; best where all share one core: `taskset -c 1`.
+WebSocketSource, which asks ahead, and smartml's server for several batches in a message. In each of several rounds all
+cases run in turn, and a case's rate is divided by FastAPI's with the same client; the table shows medians. The
+microseconds of CPU that server and client take per sample, and FastAPI's with the plain client divided by those of
+both, hold on a busy machine, too; best where all share one core: `taskset -c 1`.
 """
 
 import argparse
