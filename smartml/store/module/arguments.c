@@ -16,6 +16,13 @@ bool is_word(const String *argument, const char *word) {
     return size == strlen(word) && strncasecmp(text, word, size) == 0;
 }
 
+bool is_same_name(const String *one, const String *other) {
+    size_t size, other_size;
+    const char *name = RedisStringPtrLen(one, &size);
+    const char *other_name = RedisStringPtrLen(other, &other_size);
+    return size == other_size && memcmp(name, other_name, size) == 0;
+}
+
 bool is_positive(const String *argument, long long *number) {
     return RedisStringToLongLong(argument, number) == REDIS_OK && *number > 0;
 }

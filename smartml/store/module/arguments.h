@@ -20,6 +20,9 @@ int reply_text(Context *context, const char *text);
 /* Tell whether an argument is a word, in any case. */
 bool is_word(const String *argument, const char *word);
 
+/* Tell whether two names are the same, in every byte. */
+bool is_same_name(const String *one, const String *other);
+
 bool is_positive(const String *argument, long long *number);
 
 /* The words of a command that are still to be read. */

@@ -20,6 +20,8 @@ SOURCES = (
     "spawn.c",
     "arguments.c",
     "values.c",
+    "calls.c",
+    "costs.c",
     "inference.c",
     "model_commands.c",
     "run_commands.c",

@@ -1,8 +1,8 @@
 /* Running models and scripts; inference.h says how.
  *
- * State outside keys: the calls that wait or run, the workers that are connected, and what runs have cost. All of it
- * belongs to the server's main thread, in which everything here runs. A call is freed when its client has been told, or
- * has gone; a worker when its connection has ended.
+ * State outside keys: the calls that wait or run (calls.h), what runs have cost (costs.h), and the workers that are
+ * connected. All of it belongs to the server's main thread, in which everything here runs. A worker is freed when its
+ * connection has ended.
  */
 #include "inference.h"
 
@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "calls.h"
+#include "costs.h"
 #include "layout.h"
 #include "models.h"
 #include "spawn.h"
@@ -30,37 +32,8 @@
     "ERR the inference worker of this database does not come up: the log beside that of the database says why"
 #define LOST_WORKER \
     "ERR the inference worker died while it ran this model or script; the next call gets a new one"
-#define TIMED_OUT "TIMEDOUT no answer from the inference worker within the TIMEOUT of this call; nothing was written"
 #define FULL "OOM the outputs do not fit: the database has no memory left; nothing was written"
 #define CANNOT_WAIT "ERR Cannot run RedisAI command within a transaction or a LUA script"
-
-typedef struct Call {
-    struct Call *next;
-    uint64_t id;
-    /* Who waits; NULL for nobody. */
-    BlockedClient *client;
-    CallKind kind;
-    String *model, *function;
-    String **inputs, **outputs, **keys, **arguments;
-    size_t input_count, output_count, key_count, argument_count;
-    /* Of the model, when the call was made. */
-    uint64_t version, batch_size, min_batch_size;
-    /* What it adds to a batch: the first dimension of the first input. */
-    uint64_t samples;
-    /* It has waited for others long enough. */
-    bool is_due;
-    /* Who runs it; 0 while it waits. */
-    unsigned long long worker;
-    /* That worker has been told. */
-    bool is_handed_out;
-} Call;
-
-/* What the runs of a model or script have cost. */
-typedef struct Cost {
-    struct Cost *next;
-    String *model;
-    long long duration_us, samples, calls, errors;
-} Cost;
 
 typedef struct Worker {
     struct Worker *next;
@@ -71,11 +44,7 @@ typedef struct Worker {
     bool has_run;
 } Worker;
 
-/* In the order in which they came. */
-static Call *calls;
 static Worker *workers;
-static Cost *costs;
-static uint64_t last_id;
 /* Workers that the server is to have, and those that were started and have not said anything yet. */
 static long long wanted_workers, starting_workers;
 /* For how much longer those may take. */
@@ -88,179 +57,6 @@ enum { TOO_MANY_EARLY_ENDS = 3 };
 /* What starts a worker. */
 static const char *log_path;
 static char **start_words;
-static char no_memory[] = "ERR the call failed, and there is no memory to say how";
-
-/* ================================================================ calls */
-
-static String **copy_strings(const Names *names) {
-    String **copies = calloc(names->count + 1, sizeof *copies);
-    for (size_t i = 0; copies != NULL && i < names->count; i++)
-        copies[i] = RedisCreateStringFromString(NULL, names->first[i]);
-    return copies;
-}
-
-static void free_strings(String **strings) {
-    for (size_t i = 0; strings != NULL && strings[i] != NULL; i++) RedisFreeString(NULL, strings[i]);
-    free(strings);
-}
-
-static void free_call(Call *call) {
-    if (call->model != NULL) RedisFreeString(NULL, call->model);
-    if (call->function != NULL) RedisFreeString(NULL, call->function);
-    free_strings(call->inputs);
-    free_strings(call->outputs);
-    free_strings(call->keys);
-    free_strings(call->arguments);
-    free(call);
-}
-
-/* Copy a request; NULL when there is no memory. */
-static Call *make_call(const Request *request) {
-    Call *call = calloc(1, sizeof *call);
-    if (call == NULL) return NULL;
-    call->kind = request->kind;
-    call->model = RedisCreateStringFromString(NULL, request->model);
-    if (request->function != NULL) call->function = RedisCreateStringFromString(NULL, request->function);
-    call->inputs = copy_strings(&request->inputs);
-    call->outputs = copy_strings(&request->outputs);
-    call->keys = copy_strings(&request->keys);
-    call->arguments = copy_strings(&request->arguments);
-    call->input_count = request->inputs.count;
-    call->output_count = request->outputs.count;
-    call->key_count = request->keys.count;
-    call->argument_count = request->arguments.count;
-    if (call->inputs == NULL || call->outputs == NULL || call->keys == NULL || call->arguments == NULL) {
-        free_call(call);
-        return NULL;
-    }
-    return call;
-}
-
-static void append_call(Call *call) {
-    call->id = ++last_id;
-    Call **end = &calls;
-    while (*end != NULL) end = &(*end)->next;
-    *end = call;
-}
-
-static void remove_call(Call *call) {
-    for (Call **it = &calls; *it != NULL; it = &(*it)->next) {
-        if (*it != call) continue;
-        *it = call->next;
-        break;
-    }
-    free_call(call);
-}
-
-static Call *call_of_id(uint64_t id) {
-    Call *call = calls;
-    while (call != NULL && call->id != id) call = call->next;
-    return call;
-}
-
-static Call *call_of_client(const BlockedClient *client) {
-    Call *call = client == NULL ? NULL : calls;
-    while (call != NULL && call->client != client) call = call->next;
-    return call;
-}
-
-/* Tell the client of a call how it went, an error text or NULL, and forget the call. */
-static void finish(Call *call, const char *error) {
-    if (call->client == NULL) {
-        remove_call(call);
-        return;
-    }
-    char *copy = NULL;
-    if (error != NULL) {
-        copy = malloc(strlen(error) + 1);
-        /* Without memory for the reason the client still must not hear of a success. */
-        if (copy != NULL) memcpy(copy, error, strlen(error) + 1);
-    }
-    RedisUnblockClient(call->client, error == NULL ? NULL : copy != NULL ? copy : no_memory);
-    remove_call(call);
-}
-
-/* Forget a call whose client has gone. */
-static void abandon(Call *call) {
-    RedisUnblockClient(call->client, NULL);
-    remove_call(call);
-}
-
-static int reply_outcome(Context *context, String **argv, int argc) {
-    (void)argv, (void)argc;
-    const char *error = RedisGetBlockedClientPrivateData(context);
-    return error == NULL ? RedisReplyWithSimpleString(context, "OK") : fail(context, error);
-}
-
-static void free_outcome(Context *context, void *error) {
-    (void)context;
-    if (error != no_memory) free(error);
-}
-
-static int reply_timeout(Context *context, String **argv, int argc) {
-    (void)argv, (void)argc;
-    Call *call = call_of_client(RedisGetBlockedClientHandle(context));
-    if (call != NULL) abandon(call);
-    return fail(context, TIMED_OUT);
-}
-
-static void on_disconnect(Context *context, BlockedClient *client) {
-    (void)context;
-    Call *call = call_of_client(client);
-    if (call != NULL) abandon(call);
-}
-
-/* ================================================================ cost */
-
-static bool is_same_name(const String *one, const String *other) {
-    size_t size, other_size;
-    const char *name = RedisStringPtrLen(one, &size);
-    const char *other_name = RedisStringPtrLen(other, &other_size);
-    return size == other_size && memcmp(name, other_name, size) == 0;
-}
-
-static Cost *cost_of(const String *model) {
-    Cost *cost = costs;
-    while (cost != NULL && !is_same_name(cost->model, model)) cost = cost->next;
-    return cost;
-}
-
-static void forget_cost(const String *model) {
-    for (Cost **it = &costs; *it != NULL; it = &(*it)->next) {
-        if (!is_same_name((*it)->model, model)) continue;
-        Cost *cost = *it;
-        *it = cost->next;
-        RedisFreeString(NULL, cost->model);
-        free(cost);
-        return;
-    }
-}
-
-static void note_cost(const Call *call, long long duration_us, bool is_error) {
-    if (call->kind == CALL_LOAD) return;
-    Cost *cost = cost_of(call->model);
-    if (cost == NULL) {
-        cost = calloc(1, sizeof *cost);
-        if (cost == NULL) return;
-        cost->model = RedisCreateStringFromString(NULL, call->model);
-        cost->next = costs;
-        costs = cost;
-    }
-    cost->calls++;
-    cost->errors += is_error;
-    cost->duration_us += duration_us;
-    if (call->kind == CALL_MODEL) cost->samples += (long long)call->samples;
-}
-
-static void reply_named_text(Context *context, const char *name, const char *bytes, size_t size) {
-    reply_text(context, name);
-    RedisReplyWithStringBuffer(context, bytes, size);
-}
-
-static void reply_named_number(Context *context, const char *name, long long number) {
-    reply_text(context, name);
-    RedisReplyWithLongLong(context, number);
-}
 
 /* ================================================================ what runs together */
 
@@ -288,7 +84,7 @@ static bool walk_batch(Call *first, unsigned long long worker) {
 
 /* Give a worker the calls that have waited longest and may run. False when there are none. */
 static bool assign(Worker *worker) {
-    for (Call *call = calls; call != NULL; call = call->next) {
+    for (Call *call = calls_first(); call != NULL; call = call->next) {
         if (call->worker != 0 || !walk_batch(call, 0)) continue;
         walk_batch(call, worker->id);
         worker->has_run = true;
@@ -310,7 +106,7 @@ static void wake_workers(void) {
 
 static void on_due(Context *context, void *data) {
     (void)context;
-    Call *call = call_of_id((uint64_t)(uintptr_t)data);
+    Call *call = calls_find((uint64_t)(uintptr_t)data);
     if (call == NULL) return;
     call->is_due = true;
     wake_workers();
@@ -326,9 +122,9 @@ static long long count_workers(void) {
 
 /* Refuse all calls that wait: there is nobody who could run them. */
 static void refuse_waiting(const char *error) {
-    for (Call *call = calls, *next; call != NULL; call = next) {
+    for (Call *call = calls_first(), *next; call != NULL; call = next) {
         next = call->next;
-        if (call->worker == 0) finish(call, error);
+        if (call->worker == 0) calls_finish(call, error);
     }
 }
 
@@ -438,7 +234,7 @@ int inference_submit(Context *context, const Request *request) {
     if (error == NULL) error = check_inputs(context, request->inputs.first, request->inputs.count, &samples);
     if (error != NULL) return fail(context, error);
     if (workers == NULL && wanted_workers == 0) return fail(context, NO_WORKER);
-    Call *call = make_call(request);
+    Call *call = calls_make(request);
     if (call == NULL) return fail(context, "ERR no memory for the call");
     call->version = model.version;
     call->samples = samples;
@@ -446,9 +242,8 @@ int inference_submit(Context *context, const Request *request) {
         call->batch_size = model.batch_size;
         call->min_batch_size = model.min_batch_size;
     }
-    call->client = RedisBlockClient(context, reply_outcome, reply_timeout, free_outcome, request->timeout_ms);
-    RedisSetDisconnectCallback(call->client, on_disconnect);
-    append_call(call);
+    calls_block_client(context, call, request->timeout_ms);
+    calls_add(call);
     if (call->min_batch_size > 0 && model.min_batch_timeout_ms > 0)
         RedisCreateTimer(context, (long long)model.min_batch_timeout_ms, on_due, (void *)(uintptr_t)call->id);
     prepare(context);
@@ -464,54 +259,21 @@ void inference_expect(Context *context, const String *model, uint64_t version) {
     inference_forget(model);
     if (workers == NULL && wanted_workers == 0) return;
     Request request = {.kind = CALL_LOAD, .model = model};
-    Call *call = make_call(&request);
+    Call *call = calls_make(&request);
     /* Without memory the first run loads it. */
     if (call == NULL) return;
     call->version = version;
-    append_call(call);
+    calls_add(call);
     prepare(context);
     wake_workers();
 }
 
 void inference_forget(const String *model) {
-    for (Call *call = calls, *next; call != NULL; call = next) {
+    for (Call *call = calls_first(), *next; call != NULL; call = next) {
         next = call->next;
-        if (call->kind == CALL_LOAD && call->worker == 0 && is_same_name(call->model, model)) remove_call(call);
+        if (call->kind == CALL_LOAD && call->worker == 0 && is_same_name(call->model, model)) calls_finish(call, NULL);
     }
-    forget_cost(model);
-}
-
-/* AI.INFO key [RESETSTAT]
- *
- * Reply: names and values; OK for RESETSTAT. They count from when the model was stored, or this server was started. */
-int inference_info(Context *context, String **argv, int argc) {
-    RedisAutoMemory(context);
-    if (argc < 2 || argc > 3) return fail(context, WRONG_ARITY("AI.INFO"));
-    Key *key = RedisOpenKey(context, argv[1], KEY_READ);
-    const unsigned char *value;
-    size_t size;
-    ModelDescription model;
-    if (values_look(key, &value, &size) != HOLDS_MODEL || !models_read_description(&model, value, size))
-        return fail(context, "ERR cannot find run info for key");
-    if (argc == 3) {
-        if (!is_word(argv[2], "RESETSTAT")) return fail(context, "ERR unsupported subcommand");
-        forget_cost(argv[1]);
-        return RedisReplyWithSimpleString(context, "OK");
-    }
-    const Cost none = {.duration_us = 0}, *found = cost_of(argv[1]), *cost = found == NULL ? &none : found;
-    bool is_model = model.kind == MODELS_MODEL;
-    RedisReplyWithArray(context, 18);
-    const char *name = RedisStringPtrLen(argv[1], &size);
-    reply_named_text(context, "key", name, size);
-    reply_named_text(context, "type", is_model ? "MODEL" : "SCRIPT", is_model ? 5 : 6);
-    reply_named_text(context, "backend", is_model ? model.backend.bytes : "TORCH", is_model ? model.backend.size : 5);
-    reply_named_text(context, "device", model.device.bytes, model.device.size);
-    reply_named_text(context, "tag", model.tag.bytes, model.tag.size);
-    reply_named_number(context, "duration", cost->duration_us);
-    reply_named_number(context, "samples", is_model ? cost->samples : -1);
-    reply_named_number(context, "calls", cost->calls);
-    reply_named_number(context, "errors", cost->errors);
-    return REDIS_OK;
+    costs_forget(model);
 }
 
 /* ================================================================ workers */
@@ -581,13 +343,13 @@ static void reply_call(Context *context, const Call *call) {
 static int hand_out(Context *context, unsigned long long worker) {
     long count = 0;
     RedisReplyWithArray(context, LENGTH_COMES_LATER);
-    for (Call *call = calls, *next; call != NULL; call = next) {
+    for (Call *call = calls_first(), *next; call != NULL; call = next) {
         next = call->next;
         if (call->worker != worker || call->is_handed_out) continue;
         uint64_t samples;
         const char *error = check_inputs(context, call->inputs, call->input_count, &samples);
         if (error != NULL) {
-            finish(call, error);
+            calls_finish(call, error);
             continue;
         }
         call->is_handed_out = true;
@@ -656,7 +418,7 @@ static bool take_result(Context *context, Words *words, unsigned long long worke
     String **values = words->next + 3;
     words->next += 3 + value_count;
     words->left -= 3 + value_count;
-    Call *call = id > 0 ? call_of_id((uint64_t)id) : NULL;
+    Call *call = id > 0 ? calls_find((uint64_t)id) : NULL;
     /* Its client has gone, or does not want to wait any longer. */
     if (call == NULL || call->worker != worker || !call->is_handed_out) return true;
     char text[LONGEST_ERROR];
@@ -669,8 +431,8 @@ static bool take_result(Context *context, Words *words, unsigned long long worke
     } else {
         error = write_outputs(context, call, values);
     }
-    note_cost(call, duration_us, error != NULL);
-    finish(call, error);
+    costs_note(call, duration_us, error != NULL);
+    calls_finish(call, error);
     return true;
 }
 
@@ -705,10 +467,10 @@ static void lose_worker(Context *context, Worker *worker) {
     if (worker->waiting != NULL) RedisUnblockClient(worker->waiting, NULL);
     bool is_needed = worker->has_run;
     early_ends = worker->has_run ? 0 : early_ends + 1;
-    for (Call *call = calls, *next; call != NULL; call = next) {
+    for (Call *call = calls_first(), *next; call != NULL; call = next) {
         next = call->next;
         if (call->worker == worker->id && call->is_handed_out)
-            finish(call, LOST_WORKER);
+            calls_finish(call, LOST_WORKER);
         else if (call->worker == worker->id)
             call->worker = 0;
     }
@@ -717,7 +479,7 @@ static void lose_worker(Context *context, Worker *worker) {
     if (wanted_workers > 0 && early_ends >= TOO_MANY_EARLY_ENDS) {
         early_ends = 0;
         if (workers == NULL) refuse_waiting(NO_START);
-    } else if (is_needed || calls != NULL) {
+    } else if (is_needed || calls_first() != NULL) {
         prepare(context);
     }
     if (workers == NULL && wanted_workers == 0) refuse_waiting(NO_WORKER);

@@ -14,33 +14,10 @@
 #ifndef SMARTML_INFERENCE_H
 #define SMARTML_INFERENCE_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
-#include "arguments.h"
+#include "calls.h"
 #include "redis_api.h"
-
-/* How the inputs reach a function. */
-typedef enum {
-    CALL_MODEL = 0,
-    /* As its arguments: AI.SCRIPTRUN. */
-    CALL_FUNCTION = 1,
-    /* As one list, with a list of keys and one of words behind it: AI.SCRIPTEXECUTE. */
-    CALL_ENTRY_POINT = 2,
-    /* Nobody waits for it: it is to be loaded before somebody does. */
-    CALL_LOAD = 3,
-} CallKind;
-
-/* What a client wants run, in words of its command. */
-typedef struct {
-    CallKind kind;
-    const String *model;
-    /* NULL for a model. */
-    String *function;
-    Names inputs, outputs, keys, arguments;
-    /* 0 for no end. */
-    long long timeout_ms;
-} Request;
 
 /* Hear that a model or script was stored, and is about to be run: workers are started, where the server starts them and
  * none is there, and one of them loads it. */
@@ -54,9 +31,6 @@ int inference_submit(Context *context, const Request *request);
 
 /* SMARTML.INFERENCE: the loop of a worker. */
 int inference_work(Context *context, String **argv, int argc);
-
-/* AI.INFO: what the runs of a model or script have cost. */
-int inference_info(Context *context, String **argv, int argc);
 
 /* Read the module's arguments, and begin to hear of clients that go. Returns an error text, or NULL. */
 const char *inference_load(Context *context, String **argv, int argc);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "arguments.h"
+#include "costs.h"
 #include "inference.h"
 #include "layout.h"
 #include "model_commands.h"
@@ -279,7 +280,7 @@ enum { WRITES_KEY = KEY_OVERWRITE | KEY_UPDATE, READS_KEY = KEY_READ_ONLY | KEY_
 static const Command COMMANDS[] = {
     {"AI.TENSORSET", tensor_set, "write deny-oom", WRITES_KEY},
     {"AI.TENSORGET", tensor_get, "readonly", READS_KEY},
-    {"AI.INFO", inference_info, "readonly", READS_KEY},
+    {"AI.INFO", costs_info, "readonly", READS_KEY},
     {"AI.CONFIG", config, "admin", 0},
     {"AI.MODELSTORE", model_store, "write deny-oom", WRITES_KEY},
     {"AI.MODELSET", model_set, "write deny-oom", WRITES_KEY},
