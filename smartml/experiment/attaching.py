@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,8 +40,14 @@ class _Waiting(NamedTuple):
 
 def ended_scripts(history: History) -> set[Script]:
     """Return the scripts of this machine that do not run any more."""
-    entries: list[Entry | WaitEntry] = [*history.jobs.values(), *history.waits.values()]
-    scripts = {entry.script for entry in entries if entry.script is not None}
+    return _ended(_scripts([*history.jobs.values(), *history.waits.values()]))
+
+
+def _scripts(entries: Iterable[Entry | WaitEntry]) -> set[Script]:
+    return {entry.script for entry in entries if entry.script is not None}
+
+
+def _ended(scripts: set[Script]) -> set[Script]:
     return {script for script in scripts if script.is_here and not script.is_running}
 
 
@@ -149,8 +155,8 @@ def _look_later(waits: Sequence[_Waiting], journal: Journal, launching: Launchin
     def look() -> None:
         left = [one for one in waits if one.run.final is None]
         # In this order: what a script has noted at last is seen.
-        scripts = {one.entry.script for one in left if one.entry.script is not None}
-        ended = {script for script in scripts if script.is_here and not script.is_running}
+        scripts = _scripts(one.entry for one in left)
+        ended = _ended(scripts)
         try:
             history = read_journal(journal.file)
         except NotStartedError:

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 from smartml.errors import NotStartedError
 from smartml.experiment.guardian import Root, find_root
 from smartml.experiment.job import Job
+from smartml.experiment.output import open_to_append
 from smartml.experiment.states import Status
 
 logger = logging.getLogger(__name__)
@@ -148,12 +149,7 @@ class Journal:
 
 def _append(file: Path, lines: Iterable[str]) -> None:
     """Append lines to a file with one write, and make its folder where it is missing. Raises OSError."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-    try:
-        descriptor = os.open(file, flags, 0o644)
-    except FileNotFoundError:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(file, flags, 0o644)
+    descriptor = open_to_append(file)
     try:
         os.write(descriptor, "".join(f"{line}\n" for line in lines).encode())
     finally:

@@ -22,6 +22,19 @@ def keep_earlier(*files: Path) -> None:
             file.rename(_numbered(file, number))
 
 
+def open_to_append(file: Path) -> int:
+    """Return the descriptor of a file to whose end all that is written goes, whoever else writes to it, too.
+
+    The file is made where it is missing, and its folder. Raises OSError.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    try:
+        return os.open(file, flags, 0o666)
+    except FileNotFoundError:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(file, flags, 0o666)
+
+
 def last_lines(file: Path, count: int = 10) -> str:
     """Return the last lines of a text file, or nothing when it cannot be read."""
     try:

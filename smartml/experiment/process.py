@@ -15,7 +15,7 @@ import psutil
 from smartml.experiment.guardian import GRACE_S, MARK_VARIABLE, Root, end_processes
 from smartml.experiment.job import Job
 from smartml.experiment.loop import loop
-from smartml.experiment.output import keep_earlier
+from smartml.experiment.output import keep_earlier, open_to_append
 from smartml.experiment.schedulers.local import Command
 from smartml.experiment.states import Status
 
@@ -144,7 +144,7 @@ def start_process(
     """
     keep_earlier(*command.written, command.out, command.err)
     with contextlib.ExitStack() as stack:
-        out, err = (_open_output(file, stack) for file in (command.out, command.err))
+        out, err = (_opened(file, stack) for file in (command.out, command.err))
         if command.out.parent != command.folder:
             command.folder.mkdir(parents=True, exist_ok=True)
         return subprocess.Popen(
@@ -160,15 +160,8 @@ def start_process(
         )
 
 
-def _open_output(file: Path, stack: contextlib.ExitStack) -> int:
-    """Open an output file, in a folder that is made where it is missing; return the descriptor."""
-    # To append: whoever writes to the same file beside the program does not overwrite its lines.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-    try:
-        descriptor = os.open(file, flags, 0o666)
-    except FileNotFoundError:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(file, flags, 0o666)
+def _opened(file: Path, stack: contextlib.ExitStack) -> int:
+    descriptor = open_to_append(file)
     stack.callback(os.close, descriptor)
     return descriptor
 
