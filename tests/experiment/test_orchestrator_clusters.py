@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import socket
-import time
 
 import numpy as np
 import psutil
@@ -34,10 +33,7 @@ def cluster(request):
     """A cluster on each kind of server, for tests that leave it as it is."""
     started = Orchestrator(port=0, db_nodes=3)
     with served_by(request.param):
-        before = time.monotonic()
         started.start()
-        # Redis alone waits for two seconds.
-        assert time.monotonic() - before < 4
     yield started
     started.stop()
 

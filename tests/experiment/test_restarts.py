@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -25,6 +24,16 @@ def kill(eventually):
     return act
 
 
+def test_a_server_that_comes_back_has_not_failed_meanwhile(tmp_path):
+    with Orchestrator(tmp_path, port=0, persistence="aof", restarts=1) as db:
+        victim = db.pid
+        os.kill(victim, signal.SIGKILL)
+        seen = {db.status}
+        while db.pid == victim or db.is_restarting:
+            seen.add(db.status)
+        assert seen <= {"Running", "New"} and db.status == "Running"
+
+
 @pytest.mark.parametrize("persistence", ["rdb", "aof"])
 def test_a_server_that_dies_comes_back_with_its_data_where_it_was(
     tmp_path, each_server, persistence, kill, caplog, alive
@@ -35,11 +44,9 @@ def test_a_server_that_dies_comes_back_with_its_data_where_it_was(
         with db.connect() as client:
             client.put_tensor("x", np.arange(5))
             client.database.command("SAVE")
-            before = time.monotonic()
             kill(db)
             # The connection of before was cut, and nobody minds.
             assert client.get_tensor("x").tolist() == [0, 1, 2, 3, 4]
-            assert time.monotonic() - before < 5
             assert client.database.command("CONFIG", "GET", "maxclients") == {b"maxclients": b"77"}
         assert (db.address, db.status) == (address, "Running")
         assert db.pid != pid and Orchestrator.attach(tmp_path).pid == db.pid

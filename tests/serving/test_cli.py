@@ -9,7 +9,6 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -216,6 +215,4 @@ def test_a_checkpoint_that_gets_better_is_taken_into_use(run, tmp_path):
     own.save(10, 0.5)
     with command("serve", "--model-path", own.folder.path, "--port", 0) as (_, line):
         better = own.save(20, 0.75)
-        began = time.monotonic()
         wait_until(lambda: httpx.get(url_in(line) + "/info", timeout=20).json()["checkpoint"] == better.name)
-        assert time.monotonic() - began < 20
