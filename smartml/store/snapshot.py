@@ -35,7 +35,7 @@ def read_snapshot(
     all_keys = [key for part in named for key in part]
     outcomes = connection.receive(all_keys, lambda i, size: place(*places[i], size))
     # An empty transaction does nothing but tell whether a watched key was changed.
-    if connection.execute([(b"MULTI",), (b"EXEC",)])[1] is None:
+    if connection.transact([]) is None:
         return None
     rest = iter(zip(all_keys, outcomes, strict=True))
     return [(stored, [next(rest) for _ in part]) for stored, part in zip(hashes, named, strict=True)]

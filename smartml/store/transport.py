@@ -67,8 +67,7 @@ _HUNG_UP = "it closed the connection"
 
 _OK = b"+OK\r\n"
 _QUEUED = b"+QUEUED\r\n"
-# The reply to EXEC where a watched key has changed.
-_NOTHING_RUN = b"*-1\r\n"
+_SHORTEST_ARRAY = b"*0\r\n"
 _NO_VALUE = b"$-1\r\n"
 # What stands before and behind the key of a SET, with the lengths of the key and of the value that follows.
 _BEFORE_KEY = b"*3\r\n$3\r\nSET\r\n$%d\r\n"
@@ -179,19 +178,22 @@ class Connection:
         Errors stand among them as StoreReplyError; where none was run, they come alone. None: nothing was run, for a
         key that is watched was changed.
         """
+        refused = self._begin_transaction(commands)
+        reply = self.read_reply()
+        return [*refused, reply] if isinstance(reply, StoreReplyError) else reply
+
+    def _begin_transaction(self, commands: Sequence[Command]) -> list[StoreReplyError]:
+        """Send commands as a transaction; return why some were refused. What is read next is the reply to EXEC."""
         self.send([(b"MULTI",), *commands, (b"EXEC",)])
         queued = _OK + _QUEUED * len(commands)
         # All that is said before the commands run, and the shortest reply then: waited for at once, not each time some
         # of it has come. Refusals are longer.
-        self._fill(min(_BUFFER_SIZE, len(queued) + len(_NOTHING_RUN)), wait=True)
-        refused = []
+        self._fill(min(_BUFFER_SIZE, len(queued) + len(_SHORTEST_ARRAY)), wait=True)
         if self._bytes.startswith(queued, self._start, self._end):
             self._start += len(queued)
-        else:
-            replies = [self.read_reply() for _ in range(1 + len(commands))]
-            refused = [reply for reply in replies if isinstance(reply, StoreReplyError)]
-        reply = self.read_reply()
-        return [*refused, reply] if isinstance(reply, StoreReplyError) else reply
+            return []
+        replies = [self.read_reply() for _ in range(1 + len(commands))]
+        return [reply for reply in replies if isinstance(reply, StoreReplyError)]
 
     def exchange(self, request: bytes, count: int) -> list[Any]:
         """Send commands that were encoded before, and return their replies, errors as StoreReplyError among them."""
@@ -335,12 +337,9 @@ class Connection:
 
         The server holds all replies at once. Returns the reply to the command, or why the transaction was refused.
         """
-        commands = [(b"MULTI",), look, *((b"GET", key) for key in keys), (b"EXEC",)]
-        self.send(commands)
-        queued = [self.read_reply() for _ in commands[:-1]]
+        refused = self._begin_transaction([look, *((b"GET", key) for key in keys)])
         line = self._read_line()
         if line[:1] != b"*":
-            refused = [reply for reply in queued if isinstance(reply, StoreReplyError)]
             return refused[0] if refused else StoreReplyError(line[1:].decode(errors="replace")), []
         return self.read_reply(), [self.read_value(i, place, len(keys) - i - 1) for i in range(len(keys))]
 
