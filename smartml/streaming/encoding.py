@@ -47,8 +47,11 @@ class TextSample(msgspec.Struct, gc=False):
     sample_id: str
     # As it stands in the payload of a data message.
     json: bytes
-    # About the bytes that it takes in memory, with all that holds it.
-    size: int
+
+    @property
+    def size(self) -> int:
+        """About the bytes that it takes in memory, with all that holds it."""
+        return 2 * len(self.json) + _OVERHEAD_BYTES
 
     @property
     def wire_bytes(self) -> int:
@@ -154,7 +157,7 @@ class Encoder:
             text = (self._around % (*map(encode_basestring_ascii, item.values()), sample_id)).encode()
         except TypeError:
             return None
-        return TextSample(sample_id, text, 2 * len(text) + _OVERHEAD_BYTES)
+        return TextSample(sample_id, text)
 
     def encode(self, sample: Sample) -> EncodedSample:
         """Return the sample ready for the wire. Arrays are copied: the source may go on with its own."""
@@ -176,7 +179,7 @@ class Encoder:
         ).encode()
         if blobs:
             return BlobSample(sample_id, text.split(_BLOB_PLACE), blobs)
-        return TextSample(sample_id, text, 2 * len(text) + _OVERHEAD_BYTES)
+        return TextSample(sample_id, text)
 
     def _check_names(self, inputs: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
         known = self.info.inputs
